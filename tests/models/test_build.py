@@ -1,0 +1,171 @@
+"""Networks: shapes, precision, determinism and the errors of a wrong setting."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import pytest
+
+from unet3d.config import ConfigError, ModelConfig
+from unet3d.models import build_model, check_patch, stride
+from unet3d.models.blocks import dividing_groups
+
+
+@pytest.fixture(autouse=True)
+def float32_policy() -> Iterator[None]:
+    """Leaves Keras' global precision as it was."""
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def small(**settings: object) -> ModelConfig:
+    return ModelConfig(**{"name": "unet3d", "filters": 4, "depth": 2, **settings})  # type: ignore[arg-type]
+
+
+def image(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["unet3d", "resunet"])
+@pytest.mark.parametrize("norm", ["batch", "group", "instance", "none"])
+def test_any_size_gives_logits_of_that_size(name: str, norm: str) -> None:
+    """One set of weights serves training patches and whole volumes, with every norm."""
+    model = build_model(small(name=name, norm=norm), channels=2, outputs=3, seed=0)
+    for shape in ((8, 8, 8), (16, 8, 12)):
+        logits = model(image(2, *shape, 2), training=True)
+        assert logits.shape == (2, *shape, 3)
+        assert np.isfinite(np.asarray(logits)).all()
+
+
+@pytest.mark.parametrize("name", ["unet3d", "resunet"])
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_logits_are_float32_in_mixed_precision(name: str, norm: str) -> None:
+    """A loss on 16-bit logits would lose small probabilities."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = build_model(small(name=name, norm=norm, dropout=0.1), channels=1, outputs=2, seed=0)
+    assert model.get_layer("enc0_0_conv" if name == "unet3d" else "stem_conv").compute_dtype == (
+        "bfloat16"
+    )
+    assert model(image(1, 8, 8, 8, 1), training=True).dtype == "float32"
+
+
+def test_outputs_are_logits() -> None:
+    """No final activation: the losses apply the sigmoid or softmax themselves."""
+    logits = np.asarray(
+        build_model(small(), channels=1, outputs=2, seed=0)(image(1, 8, 8, 8, 1), training=True)
+    )
+    assert logits.min() < 0
+    assert not np.allclose(logits.sum(-1), 1)
+
+
+@pytest.mark.parametrize("name", ["unet3d", "resunet"])
+def test_weights_depend_on_the_seed_alone(name: str) -> None:
+    """Replicas, resumed runs and later models of one process start from the same weights."""
+    keras.utils.set_random_seed(1)
+    first = build_model(small(name=name), channels=2, outputs=3, seed=7).get_weights()
+    keras.utils.set_random_seed(2)
+    again = build_model(small(name=name), channels=2, outputs=3, seed=7).get_weights()
+    other = build_model(small(name=name), channels=2, outputs=3, seed=8).get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_layers_of_one_shape_start_different() -> None:
+    """Each layer draws its own weights from the one seed."""
+    model = build_model(small(max_filters=4), channels=4, outputs=1, seed=0)
+    kernels = [model.get_layer(f"enc{level}_1_conv").kernel for level in range(3)]
+    assert not np.array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[1], kernels[2])
+
+
+def test_filters_double_up_to_the_cap() -> None:
+    """`filters`, `depth` and `max_filters` mean what the schema says."""
+    model = build_model(small(depth=3, max_filters=10), channels=1, outputs=1, seed=0)
+    widths = [model.get_layer(f"enc{level}_1_conv").filters for level in range(4)]
+    assert widths == [4, 8, 10, 10]
+
+
+def test_convolution_has_a_bias_only_without_a_norm() -> None:
+    """A norm subtracts the mean, so a bias before it would be a dead weight."""
+    for norm, bias in (("batch", False), ("none", True)):
+        model = build_model(small(norm=norm), channels=1, outputs=1, seed=0)
+        assert model.get_layer("enc0_0_conv").use_bias is bias
+
+
+@pytest.mark.parametrize("name", ["unet3d", "resunet"])
+def test_deep_supervision_lists_logits_finest_first(name: str) -> None:
+    """The loss pairs level i with the truth at every 2**i-th voxel."""
+    model = build_model(small(name=name, deep_supervision=True), channels=1, outputs=2, seed=0)
+    logits = model(image(1, 16, 8, 8, 1), training=True)
+    assert [tuple(level.shape) for level in logits] == [(1, 16, 8, 8, 2), (1, 8, 4, 4, 2)]
+
+
+def test_dropout_acts_in_training_only() -> None:
+    """Inference is a function of the image."""
+    model = build_model(small(norm="none", dropout=0.5), channels=1, outputs=1, seed=0)
+    x = image(1, 8, 8, 8, 1)
+    assert not np.allclose(model(x, training=True), model(x, training=True))
+    assert np.array_equal(model(x, training=False), model(x, training=False))
+
+
+def test_instance_norm_sees_one_sample_at_a_time() -> None:
+    """With instance norm a sample's logits do not depend on its batch."""
+    model = build_model(small(norm="instance"), channels=1, outputs=1, seed=0)
+    x = image(2, 8, 8, 8, 1)
+    both = np.asarray(model(x, training=True))
+    np.testing.assert_allclose(both[:1], model(x[:1], training=True), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["unet3d", "resunet"])
+def test_saved_model_loads(name: str, tmp_path: object) -> None:
+    """A checkpoint in Keras' own format needs no code of ours to be read."""
+    settings = small(name=name, norm="group", activation="leaky_relu", dropout=0.1)
+    model = build_model(settings, channels=1, outputs=2, seed=0)
+    path = f"{tmp_path}/model.keras"
+    model.save(path)
+    x = image(1, 8, 8, 8, 1)
+    np.testing.assert_array_equal(keras.models.load_model(path)(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "vnet"}, "model.name: 'vnet' is not known; choose one of resunet, unet3d"),
+        (
+            {"norm": "layer"},
+            "model.norm: 'layer' is not known; choose one of batch, group, instance, none",
+        ),
+        ({"activation": "rellu"}, "model.activation: 'rellu' is not known"),
+        ({"depth": 0}, "model.depth: 0 is below 1"),
+        ({"dropout": 1.0}, "model.dropout: 1.0 must be"),
+    ],
+)
+def test_wrong_setting_is_named(settings: dict[str, object], message: str) -> None:
+    """The user reads the key, the value and what is allowed."""
+    with pytest.raises(ConfigError) as error:
+        build_model(small(**settings), channels=1, outputs=1, seed=0)
+    assert message in str(error.value)
+
+
+def test_patch_must_be_a_multiple_of_the_stride() -> None:
+    """Told before training, not by a failing concatenation inside it."""
+    model = small(depth=3)
+    assert stride(model) == 8
+    check_patch(model, [96, 64, 8])
+    with pytest.raises(ConfigError, match=r"data.patch: \[96, 60, 4\].*\[96, 64, 8\]"):
+        check_patch(model, [96, 60, 4])
+
+
+def test_groups_divide_the_channels() -> None:
+    """norm=group works for any number of filters."""
+    assert [dividing_groups(8, channels) for channels in (4, 8, 12, 20, 7)] == [4, 8, 6, 5, 7]
+
+
+def test_importing_models_does_not_import_keras() -> None:
+    """Commands that build no network start fast."""
+    code = "import sys, unet3d.models; sys.exit('keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

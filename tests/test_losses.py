@@ -1,0 +1,173 @@
+"""Losses against plain numpy, on the edges, and under deep supervision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from unet3d.config import ConfigError, LossConfig
+from unet3d.losses import deep_supervision, level_weights, make_loss, soft_dice
+
+NAMES = ["dice", "dice_ce", "ce", "focal", "tversky"]
+SHAPE = (2, 4, 3, 5, 3)
+
+
+def one_hot(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    return np.eye(shape[-1], dtype=np.float32)[rng.integers(0, shape[-1], shape[:-1])]
+
+
+def sample(exclusive: bool) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    truth = one_hot(SHAPE, rng) if exclusive else (rng.random(SHAPE) < 0.4).astype(np.float32)
+    return truth, rng.normal(size=SHAPE).astype(np.float32) * 2
+
+
+def probabilities(logits: np.ndarray, exclusive: bool) -> np.ndarray:
+    logits = logits.astype(np.float64)
+    if exclusive:
+        return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    return 1 / (1 + np.exp(-logits))
+
+
+def expected(name: str, truth: np.ndarray, logits: np.ndarray, exclusive: bool) -> np.ndarray:
+    """The textbook formula of each loss, in float64, without regard for stability."""
+    p = probabilities(logits, exclusive)
+    t = truth.astype(np.float64)
+    space = (1, 2, 3)
+    if exclusive:
+        p_true = (p * t).sum(-1)
+        alpha_t = np.where(t[..., 0] > 0, 0.75, 0.25)
+        ce = -np.log(p_true).mean(space)
+        focal = (alpha_t * (1 - p_true) ** 2 * -np.log(p_true)).mean(space)
+    else:
+        p_true = np.where(t > 0, p, 1 - p)
+        alpha_t = np.where(t > 0, 0.25, 0.75)
+        ce = -np.log(p_true).mean((1, 2, 3, 4))
+        focal = (alpha_t * (1 - p_true) ** 2 * -np.log(p_true)).mean((1, 2, 3, 4))
+    if exclusive:
+        p, t = p[..., 1:], t[..., 1:]
+    dice = 1 - (2 * (p * t).sum(space) / ((p**2).sum(space) + t.sum(space))).mean(-1)
+    hits, fp, fn = ((a * b).sum(space) for a, b in ((p, t), (p, 1 - t), (1 - p, t)))
+    tversky = 1 - (hits / (hits + 0.3 * fp + 0.7 * fn)).mean(-1)
+    return {
+        "dice": dice,
+        "ce": ce,
+        "dice_ce": dice + 0.5 * ce,
+        "focal": focal,
+        "tversky": tversky,
+    }[name]
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_matches_its_formula(name: str, exclusive: bool) -> None:
+    """One value a sample, equal to the paper's formula."""
+    truth, logits = sample(exclusive)
+    loss = make_loss(LossConfig(name=name, ce_weight=0.5), exclusive)(truth, logits)
+    assert loss.shape == (2,) and loss.dtype == tf.float32
+    np.testing.assert_allclose(loss, expected(name, truth, logits, exclusive), rtol=1e-4)
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_sample_does_not_depend_on_its_batch(name: str, exclusive: bool) -> None:
+    """So that sums over replicas divided by the global batch equal one worker's mean."""
+    truth, logits = sample(exclusive)
+    loss = make_loss(LossConfig(name=name), exclusive)
+    apart = [float(loss(truth[i : i + 1], logits[i : i + 1])[0]) for i in range(2)]
+    np.testing.assert_allclose(loss(truth, logits), apart, rtol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_extreme_logits_have_finite_gradients(name: str, exclusive: bool, gamma: float) -> None:
+    """A diverging or a saturated network must not turn its weights into NaN."""
+    truth, logits = sample(exclusive)
+    for scale in (0.0, 100.0, 1e4):
+        x = tf.constant(logits * scale)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = make_loss(LossConfig(name=name, gamma=gamma), exclusive)(truth, x)
+        assert np.isfinite(loss).all()
+        assert np.isfinite(tape.gradient(loss, x)).all()
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_right_and_sure_costs_nothing(name: str, exclusive: bool) -> None:
+    """The minimum is where it should be, for a patch with and one without any foreground."""
+    truth, _ = sample(exclusive)
+    empty = np.zeros(SHAPE, np.float32)
+    if exclusive:
+        empty[..., 0] = 1
+    for target in (truth, empty):
+        loss = make_loss(LossConfig(name=name), exclusive)(target, 200 * target - 100)
+        np.testing.assert_allclose(loss, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_points_to_the_truth(name: str) -> None:
+    """A step against the gradient raises foreground logits and lowers the background's."""
+    truth, _ = sample(False)
+    x = tf.zeros(SHAPE)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = make_loss(LossConfig(name=name), False)(truth, x)
+    gradient = np.asarray(tape.gradient(loss, x))
+    assert (gradient[truth == 1] < 0).all() and (gradient[truth == 0] > 0).all()
+
+
+def test_soft_dice_stays_in_its_range() -> None:
+    """0 for disjoint, 1 for equal and for empty regions."""
+    truth = np.zeros((1, 2, 2, 2, 3), np.float32)
+    truth[0, 0, ..., :2] = 1
+    prediction = np.zeros_like(truth)
+    prediction[0, 0, ..., 0] = 1
+    prediction[0, 1, ..., 1] = 1
+    np.testing.assert_allclose(soft_dice(truth, prediction), [[1, 0, 1]], atol=1e-5)
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_half_precision_logits_are_summed_in_float32(exclusive: bool) -> None:
+    """Sums over a patch pass float16's largest number."""
+    shape = (1, 48, 48, 48, 2)
+    truth = one_hot(shape, np.random.default_rng(0))
+    loss = make_loss(LossConfig(name="dice_ce"), exclusive)(truth, tf.zeros(shape, tf.float16))
+    assert loss.dtype == tf.float32 and np.isfinite(loss).all()
+
+
+def test_deep_supervision_weighs_levels() -> None:
+    """1, 1/2, 1/4 normalised, each level against the truth at its own resolution."""
+    rng = np.random.default_rng(0)
+    truth = (rng.random((2, 8, 8, 4, 1)) < 0.5).astype(np.float32)
+    logits = [rng.normal(size=(2, 8 // s, 8 // s, 4 // s, 1)).astype(np.float32) for s in (1, 2, 4)]
+    single = make_loss(LossConfig(name="dice_ce"), False)
+    levels = [single(truth[:, ::s, ::s, ::s], x) for s, x in zip((1, 2, 4), logits, strict=True)]
+    np.testing.assert_allclose(level_weights(3), [4 / 7, 2 / 7, 1 / 7])
+    np.testing.assert_allclose(
+        single(truth, logits),
+        4 / 7 * levels[0] + 2 / 7 * levels[1] + 1 / 7 * levels[2],
+        rtol=1e-5,
+    )
+
+
+def test_deep_supervision_of_one_level_is_the_loss() -> None:
+    """A tensor, or a list of one, passes unchanged."""
+
+    def loss(truth: Any, logits: Any) -> Any:
+        return tf.reduce_sum(truth * logits, (1, 2, 3, 4))
+
+    truth, logits = sample(False)
+    whole = loss(truth, logits)
+    np.testing.assert_array_equal(deep_supervision(loss)(truth, logits), whole)
+    np.testing.assert_array_equal(deep_supervision(loss)(truth, [logits]), whole)
+
+
+def test_unknown_loss_is_named() -> None:
+    """The user reads the key, the value and what is allowed."""
+    with pytest.raises(ConfigError, match="loss.name: 'iou' is not known; choose one of ce, dice,"):
+        make_loss(LossConfig(name="iou"), False)

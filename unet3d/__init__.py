@@ -1,0 +1,1 @@
+"""Distributed training and hyper-parameter search for 3D medical image segmentation."""

@@ -1,0 +1,136 @@
+"""What each setting may be: checked right after composition, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from unet3d.config import Config, ConfigError, as_dict, flatten
+
+Rule = tuple[Callable[[Any], bool], str]
+
+POSITIVE: Rule = (lambda v: v > 0, "must be above 0")
+AT_LEAST_0: Rule = (lambda v: v >= 0, "must be 0 or more")
+AT_LEAST_1: Rule = (lambda v: v >= 1, "must be 1 or more")
+SHARE: Rule = (lambda v: 0 <= v <= 1, "must be from 0 to 1")
+BELOW_1: Rule = (lambda v: 0 <= v < 1, "must be from 0 to below 1")
+THREE_SIZES: Rule = (
+    lambda v: len(v) == 3 and all(size >= 1 for size in v),
+    "must be three sizes of 1 voxel or more, as in [96,96,96]",
+)
+THREE_SPACINGS: Rule = (
+    lambda v: len(v) == 3 and all(size > 0 for size in v),
+    "must be three lengths above 0 in mm, as in [1,1,1]",
+)
+RANGE: Rule = (
+    lambda v: len(v) == 2 and 0 < v[0] <= v[1],
+    "must be a range [low,high] with 0 < low <= high",
+)
+
+
+def one_of(*names: str) -> Rule:
+    return lambda v: v in names, f"must be one of {', '.join(names)}"
+
+
+RULES: dict[str, Rule] = {
+    "lr": POSITIVE,
+    "epochs": AT_LEAST_1,
+    "batch_size": AT_LEAST_1,
+    "accumulate": AT_LEAST_1,
+    "steps_per_epoch": AT_LEAST_1,
+    "seed": AT_LEAST_0,
+    "precision": one_of("float32", "mixed_bfloat16", "mixed_float16"),
+    "nodes": AT_LEAST_1,
+    "val_every": AT_LEAST_1,
+    "patience": AT_LEAST_1,
+    "threads": AT_LEAST_1,
+    "validation.overlap": BELOW_1,
+    "validation.batch_size": AT_LEAST_1,
+    "validation.cases": AT_LEAST_1,
+    "data.target": one_of("regions", "classes"),
+    "data.dtype": one_of("float16", "bfloat16"),
+    "data.on_bad_case": one_of("fail", "skip"),
+    "data.spacing": THREE_SPACINGS,
+    "data.workers": AT_LEAST_1,
+    "data.split.train": SHARE,
+    "data.split.val": SHARE,
+    "data.split.test": SHARE,
+    "data.folds": (lambda v: v >= 2, "must be 2 or more"),
+    "data.fold": AT_LEAST_0,
+    "data.patch": THREE_SIZES,
+    "data.patches_per_case": AT_LEAST_1,
+    "data.foreground": SHARE,
+    "data.prefetch": AT_LEAST_1,
+    "data.phantom.cases": (lambda v: v >= 2, "must be 2 or more"),
+    "data.phantom.shape": (
+        lambda v: len(v) == 3 and all(size >= 16 for size in v),
+        "must be three sizes of 16 voxels or more",
+    ),
+    "data.phantom.spacing": THREE_SPACINGS,
+    "data.phantom.noise": AT_LEAST_0,
+    "data.phantom.bias_field": BELOW_1,
+    "model.filters": AT_LEAST_1,
+    "model.max_filters": AT_LEAST_1,
+    "model.depth": (lambda v: 1 <= v <= 8, "must be from 1 to 8"),
+    "model.groups": AT_LEAST_1,
+    "model.dropout": BELOW_1,
+    "loss.smooth": AT_LEAST_0,
+    "loss.ce_weight": AT_LEAST_0,
+    "loss.gamma": AT_LEAST_0,
+    "loss.alpha": SHARE,
+    "loss.fp_weight": AT_LEAST_0,
+    "loss.fn_weight": AT_LEAST_0,
+    "optimizer.clip_norm": POSITIVE,
+    "optimizer.ema": BELOW_1,
+    "optimizer.beta_1": BELOW_1,
+    "optimizer.beta_2": BELOW_1,
+    "optimizer.epsilon": POSITIVE,
+    "optimizer.momentum": BELOW_1,
+    "optimizer.weight_decay": AT_LEAST_0,
+    "schedule.name": one_of("constant", "poly", "cosine"),
+    "schedule.warmup_epochs": AT_LEAST_0,
+    "schedule.power": POSITIVE,
+    "schedule.final": SHARE,
+    **{
+        f"augment.{name}": SHARE
+        for name in ("flip", "rotate", "scale", "noise", "blur", "gamma", "contrast")
+    },
+    "augment.max_angle": (lambda v: 0 <= v <= 180, "must be from 0 to 180 degrees"),
+    "augment.max_noise": AT_LEAST_0,
+    "augment.scale_range": RANGE,
+    "augment.blur_sigma": RANGE,
+    "augment.gamma_range": RANGE,
+    "augment.contrast_range": RANGE,
+    "tracking.system_interval": POSITIVE,
+}
+
+
+def check_config(config: Config) -> None:
+    """Check each value by its rule, then the values that depend on each other.
+
+    Raises ConfigError at the first that cannot work.
+    """
+    from unet3d.models import stride
+
+    for key, value in flatten(as_dict(config)).items():
+        if key in RULES and value is not None:
+            allowed, rule = RULES[key]
+            if not allowed(value):
+                raise ConfigError(f"{key}: {value} is not possible; it {rule}")
+    if config.batch_size % config.accumulate:
+        raise ConfigError(
+            f"accumulate: {config.accumulate} does not divide batch_size={config.batch_size}"
+        )
+    if config.parallel.name == "none" and config.nodes != 1:
+        raise ConfigError(f"nodes: {config.nodes} is not possible with parallel=none; it must be 1")
+    _check_patch(config.data.patch, stride(config.model))
+
+
+def _check_patch(patch: list[int] | None, stride: int) -> None:
+    if patch is None or all(size % stride == 0 for size in patch):
+        return
+    nearest = [max(stride, round(size / stride) * stride) for size in patch]
+    raise ConfigError(
+        f"data.patch: {patch} is not divisible by {stride}, the network's stride "
+        f"(2 to the power of model.depth); the nearest that is: {nearest}"
+    )

@@ -1,0 +1,125 @@
+"""Command lines: Hydra's for train.py, and `unet3d <command> key=value ...` over the same conf/."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from unet3d.config import Config, ConfigError, register_schema
+
+USAGE = """usage: unet3d <command> [key=value ...]
+
+commands
+  preprocess   build the store of a data set     unet3d preprocess data=msd data.root=<folder>
+  doctor       what is installed, and what the configured network needs
+
+Settings are those of train.py: `python train.py --help` lists them."""
+
+
+def conf_dir() -> Path:
+    """The folder of the YAML files: the repository's, or the copy inside an installed wheel."""
+    package = Path(__file__).resolve().parent
+    beside = package.parent / "conf"
+    return beside if beside.is_dir() else package / "conf"
+
+
+def to_config(composed: Any) -> Config:
+    """The typed settings from what Hydra composed; ConfigError where one is missing or impossible."""
+    from omegaconf import OmegaConf
+
+    from unet3d.checks import check_config
+
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise ConfigError(f"{missing[0]} is not set; type {missing[0]}=<value>")
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    check_config(config)
+    return config
+
+
+def compose_config(overrides: list[str]) -> Config:
+    """Compose conf/ with `overrides`, as train.py does; raises ConfigError or a Hydra error."""
+    from hydra import compose, initialize_config_dir
+
+    register_schema()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return to_config(compose("config", overrides=overrides))
+
+
+def run_hydra(task: Callable[[Config, list[str]], Any]) -> None:
+    """Run `task(config, overrides)` under Hydra; a user's error is one line and exit code 2."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    register_schema()
+
+    @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+    def main(composed: Any) -> Any:
+        overrides = list(HydraConfig.get().overrides.task)
+        return task(to_config(composed), overrides)
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, so that `_guarded` words them
+    _guarded(main)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The `unet3d` command."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return
+    commands: dict[str, Callable[[list[str]], None]] = {
+        "preprocess": _preprocess,
+        "doctor": _doctor,
+    }
+    name, overrides = arguments[0], arguments[1:]
+    if name not in commands:
+        sys.exit(f"unet3d: {name} is not a command; choose one of {', '.join(commands)}")
+    if "-h" in overrides or "--help" in overrides:
+        print(USAGE)
+        return
+    _guarded(lambda: commands[name](overrides))
+
+
+def _preprocess(overrides: list[str]) -> None:
+    from unet3d.data.preprocess import preprocess
+    from unet3d.log import log_to_console
+
+    log_to_console()
+    store = preprocess(compose_config(overrides).data)
+    print(f"{len(store.cases)} cases in {store.path}")
+
+
+def _doctor(overrides: list[str]) -> None:
+    from unet3d.doctor import doctor
+
+    doctor(compose_config(overrides))
+
+
+def _guarded(call: Callable[[], Any]) -> None:
+    """Call, and turn errors that the user can mend into one line on stderr and exit code 2."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from unet3d.config_errors import explain
+    from unet3d.data.errors import DataError
+    from unet3d.training.errors import RunError, RunStopped
+
+    try:
+        call()
+    except RunStopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.exit_code)
+    except (ConfigError, DataError, RunError) as error:
+        sys.exit(_fail(str(error)))
+    except (HydraException, OmegaConfBaseException) as error:
+        sys.exit(_fail(explain(error)))
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,243 @@
+"""The schema of every setting: dataclasses that Hydra checks an override against before any work."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Optional
+
+from omegaconf import MISSING
+
+
+@dataclass
+class SplitConfig:
+    """Fractions of the cases for training, validation and test; they sum to 1."""
+
+    train: float = 0.7
+    val: float = 0.15
+    test: float = 0.15
+
+
+@dataclass
+class PhantomConfig:
+    """What `data=phantom` writes: seeded brain-like volumes in the Decathlon layout."""
+
+    cases: int = 16
+    shape: list[int] = field(default_factory=lambda: [72, 80, 64])
+    spacing: list[float] = field(default_factory=lambda: [2.4, 2.4, 2.4])  # mm
+    noise: float = 0.06  # standard deviation, as a share of white matter's intensity
+    bias_field: float = 0.25  # peak deviation of the multiplicative field from 1
+    seed: int = 0
+
+
+@dataclass
+class DataConfig:
+    """Which cases, how they are preprocessed, and how patches are drawn from them."""
+
+    name: str = MISSING
+    root: str = MISSING  # folder that holds dataset.json
+    store: str = "${output_dir}/stores"  # preprocessed cases land here, one folder a key
+    target: str = "regions"  # regions: one sigmoid output each | classes: one softmax over labels
+    regions: Optional[dict[str, list[int]]] = None  # name -> label values; None: one region a label
+    spacing: Optional[list[float]] = None  # mm; None keeps each case's own spacing
+    dtype: str = "float16"  # of stored images: float16 | bfloat16
+    on_bad_case: str = "fail"  # fail | skip
+    workers: Optional[int] = None  # threads that preprocess and read; None: one a core
+    split: SplitConfig = field(default_factory=SplitConfig)
+    split_seed: int = 0
+    folds: Optional[int] = None
+    fold: Optional[int] = None
+    patch: Optional[list[int]] = field(default_factory=lambda: [96, 96, 96])  # None: whole volume
+    patches_per_case: int = 1  # an epoch draws this many patches from each training case
+    foreground: float = 0.33  # share of patches centred on a foreground voxel
+    prefetch: int = 4  # batches prepared ahead of the training step
+    phantom: Optional[PhantomConfig] = None  # set: the data set is generated at `root` when absent
+
+
+@dataclass
+class ModelConfig:
+    """A network; `name` chooses the builder in unet3d/models."""
+
+    name: str = MISSING
+    filters: int = 8  # of the first level; each level doubles them
+    max_filters: int = 320
+    depth: int = 3  # number of poolings
+    norm: str = "batch"  # batch | group | instance | none
+    groups: int = 8  # of norm=group
+    activation: str = "relu"  # any Keras activation, or leaky_relu
+    dropout: float = 0.0
+    deep_supervision: bool = False
+
+
+@dataclass
+class LossConfig:
+    """A loss; `name` chooses the function in unet3d/losses.py."""
+
+    name: str = MISSING
+    smooth: float = 1e-5
+    ce_weight: float = 1.0  # dice_ce: weight of the cross-entropy beside Dice
+    gamma: float = 2.0  # focal: focusing exponent (Lin et al. 2017)
+    alpha: float = 0.25  # focal: weight of the foreground
+    fp_weight: float = 0.3  # tversky: weight of false positives (Salehi et al. 2017)
+    fn_weight: float = 0.7  # tversky: weight of false negatives
+
+
+@dataclass
+class OptimizerConfig:
+    """An optimizer of keras.optimizers, with what applies to all of them."""
+
+    name: str = MISSING
+    clip_norm: Optional[float] = None  # of the global gradient
+    ema: Optional[float] = None  # decay of the weights' moving average; validation then uses it
+
+
+@dataclass
+class AdamConfig(OptimizerConfig):
+    name: str = "adam"
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+    amsgrad: bool = False
+
+
+@dataclass
+class AdamWConfig(AdamConfig):
+    name: str = "adamw"
+    weight_decay: float = 1e-2
+
+
+@dataclass
+class SGDConfig(OptimizerConfig):
+    name: str = "sgd"
+    momentum: float = 0.99
+    nesterov: bool = True
+    weight_decay: Optional[float] = None
+
+
+@dataclass
+class ScheduleConfig:
+    """The learning rate over a run, as a factor of `lr`, after a linear warm-up."""
+
+    name: str = MISSING  # constant | poly | cosine
+    warmup_epochs: float = 0.0
+    power: float = 0.9  # poly
+    final: float = 0.0  # cosine: factor reached at the end
+
+
+@dataclass
+class AugmentConfig:
+    """Probability and range of each stateless augmentation; a probability of 0 turns it off."""
+
+    name: str = MISSING
+    flip: float = 0.0  # an axis
+    rotate: float = 0.0
+    max_angle: float = 30.0  # degrees
+    scale: float = 0.0
+    scale_range: list[float] = field(default_factory=lambda: [0.7, 1.4])
+    noise: float = 0.0
+    max_noise: float = 0.1  # standard deviation, in standard deviations of the image
+    blur: float = 0.0
+    blur_sigma: list[float] = field(default_factory=lambda: [0.5, 1.0])  # voxels
+    gamma: float = 0.0
+    gamma_range: list[float] = field(default_factory=lambda: [0.7, 1.5])
+    contrast: float = 0.0
+    contrast_range: list[float] = field(default_factory=lambda: [0.75, 1.25])
+
+
+@dataclass
+class ParallelConfig:
+    """Where and over how many devices a run trains."""
+
+    name: str = MISSING  # none
+
+
+@dataclass
+class TrackingConfig:
+    """Where runs are recorded. MLFLOW_TRACKING_URI wins over `uri` when it is set."""
+
+    name: str = MISSING  # mlflow | none
+    uri: str = "sqlite:///${output_dir}/mlflow.db"
+    artifacts: str = "${output_dir}/mlartifacts"  # of a data base's new experiments
+    experiment: str = "unet3d"
+    run_name: Optional[str] = None
+    system_metrics: bool = True
+    system_interval: float = 5.0  # seconds between samples
+
+
+@dataclass
+class ValidationConfig:
+    """Sliding-window validation over whole volumes."""
+
+    overlap: float = 0.5  # of neighbouring windows
+    batch_size: int = 1  # windows a forward pass
+    cases: Optional[int] = None  # None: all validation cases
+
+
+@dataclass
+class Config:
+    """All settings of a run; `conf/config.yaml` holds the defaults."""
+
+    data: DataConfig = MISSING
+    model: ModelConfig = MISSING
+    loss: LossConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    schedule: ScheduleConfig = MISSING
+    augment: AugmentConfig = MISSING
+    parallel: ParallelConfig = MISSING
+    tracking: TrackingConfig = MISSING
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    lr: float = 1e-3
+    epochs: int = 20
+    batch_size: int = 2  # global: over all replicas
+    accumulate: int = 1  # parts in which a batch is computed, to save memory; same result
+    steps_per_epoch: Optional[int] = None  # None: cases * patches_per_case / batch_size
+    seed: int = 0
+    precision: str = "float32"  # float32 | mixed_float16 | mixed_bfloat16
+    nodes: int = 1
+    resume: Optional[str] = None  # id of a run to go on with
+    val_every: int = 1  # epochs between validations
+    patience: Optional[int] = None  # validations without a better val/dice before stopping
+    output_dir: str = "outputs"
+    threads: Optional[int] = None  # CPU threads of TensorFlow; None: all
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work; the message names the key, the value and what is allowed."""
+
+
+SCHEMAS: dict[tuple[str | None, str], type] = {
+    (None, "schema"): Config,
+    ("data", "base_data"): DataConfig,
+    ("model", "base_model"): ModelConfig,
+    ("loss", "base_loss"): LossConfig,
+    ("optimizer", "base_adam"): AdamConfig,
+    ("optimizer", "base_adamw"): AdamWConfig,
+    ("optimizer", "base_sgd"): SGDConfig,
+    ("schedule", "base_schedule"): ScheduleConfig,
+    ("augment", "base_augment"): AugmentConfig,
+    ("parallel", "base_parallel"): ParallelConfig,
+    ("tracking", "base_tracking"): TrackingConfig,
+}
+
+
+def register_schema() -> None:
+    """Put the dataclasses where Hydra's defaults lists find them (`base_data`, `base_model`, ...)."""
+    from hydra.core.config_store import ConfigStore
+
+    for (group, name), node in SCHEMAS.items():
+        ConfigStore.instance().store(group=group, name=name, node=node)
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """The settings as plain nested containers, as written to YAML and to MLflow."""
+    return asdict(config)
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level of dotted keys: {"data.split.train": 0.7, ...}."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,156 @@
+"""One case: from its NIfTI files to its folder in the store."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unet3d.config import DataConfig
+from unet3d.data.decathlon import Case, Dataset
+from unet3d.data.errors import DataError
+from unet3d.data.geometry import describe, orient, orientation
+from unet3d.data.resample import resample, resampled_shape
+from unet3d.data.standardise import background_value, foreground_box, standardise
+from unet3d.data.store import CASE_FILES, StoredCase
+from unet3d.data.volume import check_headers, read_voxels, scaled
+
+LOG = logging.getLogger(__name__)
+SAMPLE = 10_000  # foreground voxels kept a label
+CHUNK, BLOCK = 64, 32  # voxels an axis; all channels of a voxel stay together
+
+
+def build_case(dataset: Dataset, case: Case, data: DataConfig, folder: Path) -> StoredCase:
+    """Preprocess a case into the empty `folder`; DataError naming the file and the reason."""
+    header, _ = check_headers(dataset, case)
+    axes, flips = orientation(header.affine)
+    label, values = _read_label(dataset, case)
+    image_path = dataset.file(case.image)
+    voxels, _ = read_voxels(image_path)
+    channels = [voxels] if voxels.ndim == 3 else [voxels[..., c] for c in range(voxels.shape[3])]
+    box = foreground_box(channels)
+    if box is None:
+        raise DataError(f"{image_path}: empty: every voxel is background")
+    label = orient(label[box], axes, flips)
+    spacing = tuple(header.spacing[axis] for axis in axes)
+    x, y, z = resampled_shape(label.shape, spacing, data.spacing)
+    shape = (x, y, z)
+    image = np.empty((*shape, len(channels)), _dtype(data.dtype))
+    for index, channel in enumerate(channels):
+        value = background_value(channel)
+        part = channel[box]
+        mask = part != part.dtype.type(value)
+        standard = scaled(part, header)
+        if not standardise(standard, mask):
+            raise DataError(f"{image_path}: NaN or Inf in channel {dataset.channels[index]}")
+        if shape == label.shape:  # cast before the transposition: it then moves half the bytes
+            image[..., index] = orient(standard.astype(image.dtype, order="K"), axes, flips)
+        else:
+            image[..., index] = resample(orient(standard, axes, flips), shape, order=1)
+    stored_label = np.ascontiguousarray(resample(label, shape, order=0))
+    foreground = foreground_index(stored_label, case.id)
+    if not foreground:
+        raise DataError(f"{dataset.file(case.label)}: no labelled voxel is left inside the image")
+    lost = values - set(foreground)
+    if lost:
+        LOG.warning("%s: label %s lies outside the image", case.id, sorted(lost))
+    geometry = describe(header.affine, header.shape, header.spacing, box, shape)
+    dx, dy, dz = (
+        old * before / after for old, before, after in zip(spacing, label.shape, shape, strict=True)
+    )
+    stored = StoredCase(case.id, shape, len(channels), (dx, dy, dz), tuple(sorted(foreground)))
+    _write(folder, stored, image, stored_label, foreground, geometry.as_dict())
+    return stored
+
+
+def foreground_index(label: np.ndarray, case_id: str) -> dict[int, np.ndarray]:
+    """Label value -> sorted (n, 3) voxel indices, at most SAMPLE of each, the same every time."""
+    flat = np.flatnonzero(label)
+    values = label.reshape(-1)[flat]
+    kind = np.int16 if max(label.shape) <= np.iinfo(np.int16).max else np.int32
+    found = {}
+    for value in np.unique(values).tolist():
+        voxels = flat[values == value]
+        if len(voxels) > SAMPLE:
+            seed = [zlib.crc32(case_id.encode()), value]
+            random = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+            voxels = np.sort(random.choice(voxels, SAMPLE, replace=False))
+        found[value] = np.stack(np.unravel_index(voxels, label.shape), axis=1).astype(kind)
+    return found
+
+
+def _read_label(dataset: Dataset, case: Case) -> tuple[np.ndarray, set[int]]:
+    """uint8 labels in the file's order, and the foreground values in them, all checked."""
+    path = dataset.file(case.label)
+    voxels, header = read_voxels(path)
+    if header.slope != 1.0 or header.intercept != 0.0:
+        voxels = scaled(voxels, header)
+    inside = voxels.T[voxels.T != 0]  # transposed: along memory. A few percent of the volume
+    found = np.unique(inside).tolist()
+    if not found:
+        raise DataError(f"{path}: empty label: no foreground voxel")
+    for value in found:
+        if value != int(value) if np.isfinite(value) else True:
+            raise DataError(f"{path}: label value {value:g} is not a whole number")
+        if int(value) not in dataset.labels:
+            known = ", ".join(map(str, [0, *dataset.labels]))
+            raise DataError(
+                f"{path}: label value {int(value)} is not in dataset.json, which names {known}"
+            )
+    return voxels.astype(np.uint8, order="K", copy=False), {int(value) for value in found}
+
+
+def _dtype(name: str) -> Any:
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return ml_dtypes.bfloat16
+    return np.float16
+
+
+def _write(
+    folder: Path,
+    stored: StoredCase,
+    image: np.ndarray,
+    label: np.ndarray,
+    foreground: dict[int, np.ndarray],
+    geometry: dict[str, Any],
+) -> None:
+    bits = image if image.dtype == np.float16 else image.view(np.uint16)  # Blosc2 lacks bfloat16
+    write_array(folder / "image.b2nd", bits)
+    write_array(folder / "label.b2nd", label)
+    arrays: dict[str, Any] = {str(value): voxels for value, voxels in foreground.items()}
+    np.savez(folder / "foreground.npz", **arrays)
+    files = {}
+    for name in CASE_FILES[:-1]:
+        content = (folder / name).read_bytes()
+        files[name] = {"bytes": len(content), "crc32": f"{zlib.crc32(content):08x}"}
+    text = json.dumps({"case": asdict(stored), "geometry": geometry, "files": files}, indent=1)
+    (folder / "case.json").write_text(text)
+
+
+def write_array(path: Path, array: np.ndarray, codec: str = "LZ4", level: int = 5) -> None:
+    """Write (x, y, z) or (x, y, z, channels) as Blosc2, in cubes of CHUNK and BLOCK."""
+    import blosc2
+
+    tail = array.shape[3:]
+    blosc2.asarray(
+        array,
+        urlpath=os.fspath(path),
+        mode="w",
+        contiguous=True,
+        chunks=(*(min(CHUNK, size) for size in array.shape[:3]), *tail),
+        blocks=(*(min(BLOCK, size) for size in array.shape[:3]), *tail),
+        cparams=blosc2.CParams(
+            codec=blosc2.Codec[codec],
+            clevel=level,
+            filters=[blosc2.Filter.SHUFFLE],
+            nthreads=1,  # cases are built side by side already
+        ),
+    )

@@ -1,0 +1,27 @@
+"""Where log lines go: the console, and the run's own train.log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+ROOT = logging.getLogger("unet3d")
+
+
+def log_to_console() -> None:
+    """Send the project's log lines to stdout, one short line each; safe to call twice."""
+    ROOT.setLevel(logging.INFO)
+    ROOT.propagate = False
+    if not any(type(handler) is logging.StreamHandler for handler in ROOT.handlers):
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+        ROOT.addHandler(handler)
+
+
+def log_to_file(path: Path) -> logging.Handler:
+    """Append the project's log lines to `path`; returns the handler, to be closed by the caller."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    ROOT.addHandler(handler)
+    return handler

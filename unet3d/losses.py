@@ -1,0 +1,161 @@
+"""Segmentation losses: one value per sample, so that a sum over replicas is one worker's mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import tensorflow as tf
+
+from unet3d.config import ConfigError, LossConfig
+
+SPATIAL = (1, 2, 3)
+Loss = Callable[[Any, Any], Any]  # (truth, logits or a list of them) -> (batch,)
+
+
+def make_loss(loss: LossConfig, exclusive: bool) -> Loss:
+    """The loss that `loss.name` chooses, as a function of (truth, logits).
+
+    truth: (batch, x, y, z, outputs) in {0, 1}; logits: the same shape, or a list of them under
+    deep supervision. exclusive: outputs are the classes of one softmax, output 0 the background,
+    which the overlap losses leave out; else each output is its own sigmoid.
+    Returns float32 (batch,). Raises ConfigError for an unknown name.
+    """
+    losses: dict[str, Loss] = {
+        "dice": partial(dice_loss, exclusive=exclusive, smooth=loss.smooth),
+        "ce": partial(cross_entropy, exclusive=exclusive),
+        "dice_ce": partial(
+            dice_cross_entropy, exclusive=exclusive, smooth=loss.smooth, ce_weight=loss.ce_weight
+        ),
+        "focal": partial(focal_loss, exclusive=exclusive, gamma=loss.gamma, alpha=loss.alpha),
+        "tversky": partial(
+            tversky_loss,
+            exclusive=exclusive,
+            smooth=loss.smooth,
+            fp_weight=loss.fp_weight,
+            fn_weight=loss.fn_weight,
+        ),
+    }
+    if loss.name not in losses:
+        raise ConfigError(
+            f"loss.name: {loss.name!r} is not known; choose one of {', '.join(sorted(losses))}"
+        )
+    return deep_supervision(losses[loss.name])
+
+
+def deep_supervision(loss: Loss) -> Loss:
+    """`loss` for a list of logits too, finest first, each half the size of the one before.
+
+    Levels weigh 1, 1/2, 1/4, ... divided by their sum (Isensee et al. 2021). The truth of a
+    coarser level is every 2nd, 4th, ... voxel, so it stays in {0, 1}.
+    """
+
+    def supervised(truth: Any, logits: Any) -> Any:
+        if not isinstance(logits, (list, tuple)):
+            return loss(truth, logits)
+        weights = level_weights(len(logits))
+        levels = [
+            weight * loss(truth[:, :: 2**level, :: 2**level, :: 2**level], logits[level])
+            for level, weight in enumerate(weights)
+        ]
+        return tf.add_n(levels)
+
+    return supervised
+
+
+def level_weights(levels: int) -> Sequence[float]:
+    """Halving weights that sum to 1."""
+    raw = [0.5**level for level in range(levels)]
+    return [weight / sum(raw) for weight in raw]
+
+
+def soft_dice(truth: Any, probability: Any, smooth: float = 1e-5) -> Any:
+    """Soft Dice of each region (Milletari et al. 2016, eq. 1).
+
+    truth, probability: (batch, x, y, z, regions), in [0, 1].
+    Returns (batch, regions), in [0, 1]; 1 where truth and prediction are both empty.
+    """
+    overlap = tf.reduce_sum(truth * probability, SPATIAL)
+    # Milletari's denominator sums squares.
+    size = tf.reduce_sum(tf.square(truth), SPATIAL) + tf.reduce_sum(tf.square(probability), SPATIAL)
+    return (2 * overlap + smooth) / (size + smooth)
+
+
+def dice_loss(truth: Any, logits: Any, *, exclusive: bool, smooth: float = 1e-5) -> Any:
+    """1 - the mean soft Dice over the regions; (batch,)."""
+    truth, probability = foreground(truth, logits, exclusive)
+    return 1 - tf.reduce_mean(soft_dice(truth, probability, smooth), axis=-1)
+
+
+def cross_entropy(truth: Any, logits: Any, *, exclusive: bool) -> Any:
+    """Cross-entropy in nats, mean over voxels (and over outputs of a sigmoid); (batch,)."""
+    truth, logits = as_float32(truth, logits)
+    if exclusive:
+        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(truth, logits), SPATIAL)
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(truth, logits), (*SPATIAL, 4))
+
+
+def dice_cross_entropy(
+    truth: Any, logits: Any, *, exclusive: bool, smooth: float = 1e-5, ce_weight: float = 1.0
+) -> Any:
+    """Dice loss + ce_weight * cross-entropy (Isensee et al. 2021); (batch,)."""
+    overlap = dice_loss(truth, logits, exclusive=exclusive, smooth=smooth)
+    return overlap + ce_weight * cross_entropy(truth, logits, exclusive=exclusive)
+
+
+def focal_loss(
+    truth: Any, logits: Any, *, exclusive: bool, gamma: float = 2.0, alpha: float = 0.25
+) -> Any:
+    """Cross-entropy that fades on voxels already right (Lin et al. 2017, eq. 5); (batch,).
+
+    alpha weighs foreground voxels and 1 - alpha the background. The mean is over voxels (and
+    over outputs of a sigmoid), not over the positives as in detection.
+    """
+    truth, logits = as_float32(truth, logits)
+    if exclusive:
+        nll = tf.nn.softmax_cross_entropy_with_logits(truth, logits)
+        # The power's derivative at 0 is infinite for gamma < 1: stay a rounding error away.
+        fade = tf.pow(tf.maximum(-tf.math.expm1(-nll), 1e-7), gamma)
+        background = truth[..., 0]
+        balance = alpha * (1 - background) + (1 - alpha) * background
+        return tf.reduce_mean(balance * fade * nll, SPATIAL)
+    toward = (2 * truth - 1) * logits  # positive where the output leans to the truth
+    nll = tf.nn.softplus(-toward)
+    fade = tf.exp(-gamma * tf.nn.softplus(toward))  # (1 - p) ** gamma, from logits
+    balance = alpha * truth + (1 - alpha) * (1 - truth)
+    return tf.reduce_mean(balance * fade * nll, (*SPATIAL, 4))
+
+
+def tversky_loss(
+    truth: Any,
+    logits: Any,
+    *,
+    exclusive: bool,
+    smooth: float = 1e-5,
+    fp_weight: float = 0.3,
+    fn_weight: float = 0.7,
+) -> Any:
+    """1 - the mean Tversky index over the regions (Salehi et al. 2017, eq. 4); (batch,).
+
+    fp_weight, fn_weight: of false positives and of false negatives; 0.5 and 0.5 make it Dice.
+    """
+    truth, probability = foreground(truth, logits, exclusive)
+    hits = tf.reduce_sum(truth * probability, SPATIAL)
+    false_positives = tf.reduce_sum((1 - truth) * probability, SPATIAL)
+    false_negatives = tf.reduce_sum(truth * (1 - probability), SPATIAL)
+    errors = fp_weight * false_positives + fn_weight * false_negatives
+    return 1 - tf.reduce_mean((hits + smooth) / (hits + errors + smooth), axis=-1)
+
+
+def foreground(truth: Any, logits: Any, exclusive: bool) -> tuple[Any, Any]:
+    """Truth and probability of the outputs that count for overlap: a softmax's background not."""
+    truth, logits = as_float32(truth, logits)
+    if exclusive:
+        return truth[..., 1:], tf.nn.softmax(logits)[..., 1:]
+    return truth, tf.sigmoid(logits)
+
+
+def as_float32(truth: Any, logits: Any) -> tuple[Any, Any]:
+    """Both in float32: sums over a patch overflow or round away in 16 bits."""
+    return tf.cast(truth, tf.float32), tf.cast(logits, tf.float32)

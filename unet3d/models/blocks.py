@@ -1,0 +1,148 @@
+"""The pieces that the networks share: seeded convolutions, norms, activations and the decoder."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import layers
+
+from unet3d.config import ConfigError, ModelConfig
+
+NORMS = ("batch", "group", "instance", "none")
+LEAKY_SLOPE = 0.01  # nnU-Net's; Keras' own default is far steeper
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Builds named, seeded layers for one network.
+
+    Each layer's initial weights are a function of (seed, layer name), so that adding a layer or
+    building a second model changes no other layer.
+    """
+
+    model: ModelConfig
+    seed: int
+
+    def filters(self, level: int) -> int:
+        """Filters at `level`, 0 being the full resolution."""
+        return int(min(self.model.filters * 2**level, self.model.max_filters))
+
+    def layer_seed(self, name: str) -> int:
+        """A seed for the layer called `name`."""
+        return zlib.crc32(f"{self.seed}/{name}".encode())
+
+    def conv(
+        self, x: Any, filters: int, name: str, *, size: int = 3, stride: int = 1, bias: bool = False
+    ) -> Any:
+        """A 3-D convolution with 'same' padding; a norm that follows makes its bias redundant."""
+        return layers.Conv3D(
+            filters,
+            size,
+            strides=stride,
+            padding="same",
+            use_bias=bias,
+            kernel_initializer=keras.initializers.HeNormal(seed=self.layer_seed(name)),
+            name=name,
+        )(x)
+
+    def upsample(self, x: Any, filters: int, name: str) -> Any:
+        """Twice the resolution, by a learned 2x2x2 transposed convolution."""
+        return layers.Conv3DTranspose(
+            filters,
+            2,
+            strides=2,
+            padding="same",
+            kernel_initializer=keras.initializers.HeNormal(seed=self.layer_seed(name)),
+            name=name,
+        )(x)
+
+    def norm(self, x: Any, name: str) -> Any:
+        """The configured normalisation; batch statistics are taken over all replicas."""
+        kind = self.model.norm
+        if kind == "none":
+            return x
+        if kind == "batch":
+            # Keras' momentum of 0.99 would leave the moving statistics near their initial values
+            # for the first hundreds of steps, longer than a short run lasts.
+            layer = layers.BatchNormalization(
+                momentum=0.9, epsilon=1e-5, synchronized=True, name=name
+            )
+        elif kind == "group":
+            groups = dividing_groups(self.model.groups, x.shape[-1])
+            layer = layers.GroupNormalization(groups, epsilon=1e-5, name=name)
+        elif kind == "instance":
+            # One channel a group; own kernels and TensorFlow's fused one were no faster on a CPU.
+            layer = layers.GroupNormalization(x.shape[-1], epsilon=1e-5, name=name)
+        else:
+            raise ConfigError(
+                f"model.norm: {kind!r} is not known; choose one of {', '.join(NORMS)}"
+            )
+        return layer(x)
+
+    def activate(self, x: Any, name: str) -> Any:
+        """The configured activation."""
+        kind = self.model.activation
+        if kind == "leaky_relu":
+            return layers.LeakyReLU(negative_slope=LEAKY_SLOPE, name=name)(x)
+        try:
+            return layers.Activation(kind, name=name)(x)
+        except ValueError as error:
+            raise ConfigError(
+                f"model.activation: {kind!r} is not known; choose leaky_relu or a name of "
+                "keras.activations, such as relu, elu, gelu, silu"
+            ) from error
+
+    def conv_norm_act(self, x: Any, filters: int, name: str, *, stride: int = 1) -> Any:
+        """3x3x3 convolution, norm, activation."""
+        bias = self.model.norm == "none"
+        x = self.conv(x, filters, f"{name}_conv", stride=stride, bias=bias)
+        return self.activate(self.norm(x, f"{name}_norm"), f"{name}_act")
+
+    def dropout(self, x: Any, name: str) -> Any:
+        """Drops whole channels (Tompson et al. 2015); the identity when the rate is 0."""
+        if not self.model.dropout:
+            return x
+        return layers.SpatialDropout3D(
+            self.model.dropout, seed=self.layer_seed(name), name=name, dtype=x.dtype
+        )(x)
+
+    def decode(self, x: Any, skips: Sequence[Any], *, convolutions: int) -> list[Any]:
+        """From the deepest features up through `skips` (finest first).
+
+        Returns the features of each level of the decoder, finest first.
+        """
+        features: list[Any] = []
+        for level in reversed(range(len(skips))):
+            x = self.upsample(x, self.filters(level), f"dec{level}_up")
+            x = layers.Concatenate(name=f"dec{level}_concat")([skips[level], x])
+            for index in range(convolutions):
+                x = self.conv_norm_act(x, self.filters(level), f"dec{level}_{index}")
+            x = self.dropout(x, f"dec{level}_dropout")
+            features.insert(0, x)
+        return features
+
+    def heads(self, features: Sequence[Any], outputs: int) -> Any:
+        """Logits of the finest level, or a list with every level's under deep supervision."""
+        if self.model.deep_supervision:
+            return [self.head(x, outputs, level) for level, x in enumerate(features)]
+        return self.head(features[0], outputs, 0)
+
+    def head(self, x: Any, outputs: int, level: int) -> Any:
+        """1x1x1 convolution to float32 logits, whatever the precision of the rest."""
+        name = f"logits{level}"
+        return layers.Conv3D(
+            outputs,
+            1,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=self.layer_seed(name)),
+            dtype="float32",
+            name=name,
+        )(x)
+
+
+def dividing_groups(groups: int, channels: int) -> int:
+    """The most groups, at most `groups`, that divide `channels` evenly."""
+    return next(n for n in range(min(groups, channels), 0, -1) if channels % n == 0)

@@ -1,0 +1,28 @@
+"""The 3D U-Net (Cicek et al. 2016), in the form that Berral et al. 2022 train on brain tumours."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from unet3d.config import ModelConfig
+from unet3d.models.blocks import Blocks
+
+
+def build(model: ModelConfig, *, channels: int, outputs: int, seed: int) -> keras.Model:
+    """`depth` max-poolings and back, two 3x3x3 convolutions a level, skips by concatenation.
+
+    Shapes and errors: see `unet3d.models.build_model`.
+    """
+    blocks = Blocks(model, seed)
+    image = keras.Input((None, None, None, channels), name="image")
+    x, skips = image, []
+    for level in range(model.depth + 1):
+        if level:
+            skips.append(x)
+            x = layers.MaxPooling3D(2, name=f"enc{level}_pool")(x)
+        for index in range(2):
+            x = blocks.conv_norm_act(x, blocks.filters(level), f"enc{level}_{index}")
+        x = blocks.dropout(x, f"enc{level}_dropout")
+    features = blocks.decode(x, skips, convolutions=2)
+    return keras.Model(image, blocks.heads(features, outputs), name="unet3d")

@@ -1,0 +1,53 @@
+"""The optimizer of a run. Clipping and averaging of weights belong to the training loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from unet3d.config import ConfigError, OptimizerConfig
+
+# Weight decay pulls kernels to zero; for a norm's scale or a bias that only loses capacity.
+UNDECAYED = ["bias", "gamma", "beta"]
+
+
+def make_optimizer(
+    optimizer: OptimizerConfig, schedule: keras.optimizers.schedules.LearningRateSchedule
+) -> keras.optimizers.Optimizer:
+    """The Keras optimizer that `optimizer.name` chooses, with `schedule` as its learning rate.
+
+    `clip_norm` and `ema` are left to the training loop, which applies them after the gradients of
+    all replicas are summed. Raises ConfigError for an unknown name.
+    """
+    settings: Any = optimizer
+    if settings.name in ("adam", "adamw"):
+        adam = {
+            "learning_rate": schedule,
+            "beta_1": settings.beta_1,
+            "beta_2": settings.beta_2,
+            "epsilon": settings.epsilon,
+            "amsgrad": settings.amsgrad,
+        }
+        if settings.name == "adam":
+            return keras.optimizers.Adam(**adam)
+        return undecayed(keras.optimizers.AdamW(**adam, weight_decay=settings.weight_decay))
+    if settings.name == "sgd":
+        return undecayed(
+            keras.optimizers.SGD(
+                learning_rate=schedule,
+                momentum=settings.momentum,
+                nesterov=settings.nesterov,
+                weight_decay=settings.weight_decay,
+            )
+        )
+    raise ConfigError(
+        f"optimizer.name: {settings.name!r} is not known; choose one of adam, adamw, sgd"
+    )
+
+
+def undecayed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """`optimizer` without weight decay of norms and biases."""
+    if optimizer.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=UNDECAYED)
+    return optimizer
