@@ -1,0 +1,191 @@
+"""The patch stream: a sample is a function of (seed, epoch, position) and of nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unet3d.config import AugmentConfig, ConfigError, DataConfig
+from unet3d.data.augment import Spatial, change_intensity, draw_spatial, flip, resample
+from unet3d.data.store import Store
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+ORDER, SAMPLE = 0, 1  # the two kinds of random streams
+
+
+def generator(seed: int, kind: int, epoch: int, position: int) -> np.random.Generator:
+    """The random numbers of one sample, or of one pass over the cases; counter-based."""
+    return np.random.Generator(
+        np.random.Philox(key=np.array([seed, kind], dtype=np.uint64), counter=[0, 0, position, epoch])
+    )
+
+
+@dataclass(frozen=True)
+class PatchStream:
+    """Patches of `cases`; `patch_shape` in voxels, batch_size over all replicas."""
+
+    store: Store
+    cases: tuple[str, ...]
+    data: DataConfig
+    augment: AugmentConfig
+    batch_size: int
+    steps_per_epoch: int
+    seed: int
+    patch_shape: tuple[int, int, int]
+
+    def case_of(self, epoch: int, position: int) -> str:
+        """Every block of len(cases) positions visits each case once, in a new order."""
+        block, index = divmod(position, len(self.cases))
+        order = generator(self.seed, ORDER, epoch, block).permutation(len(self.cases))
+        return self.cases[order[index]]
+
+    def cases_of(self, epoch: int, step: int) -> list[str]:
+        """The cases in the global batch of a step of an epoch."""
+        first = step * self.batch_size
+        return [self.case_of(epoch, first + k) for k in range(self.batch_size)]
+
+    def sample(self, epoch: int, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image, float32 (x, y, z, channels), and label, uint8 (x, y, z), of one position."""
+        case = self.case_of(epoch, position)
+        rng = generator(self.seed, SAMPLE, epoch, position)
+        spatial = draw_spatial(rng, self.augment)
+        start = self._draw_start(rng, case)
+        image, label = self._read(case, start, spatial)
+        image, label = flip(rng, image, label, self.augment)
+        image = change_intensity(rng, image, self.augment)
+        return np.ascontiguousarray(image), np.ascontiguousarray(label)
+
+    def _draw_start(self, rng: np.random.Generator, case: str) -> list[int]:
+        """The patch's first voxel: centred on foreground, or anywhere; centred where it is larger."""
+        shape = self.store.cases[case].shape
+        room = [size - width for size, width in zip(shape, self.patch_shape, strict=True)]
+        anywhere = [int(rng.integers(0, max(r, 0) + 1)) for r in room]
+        chosen = rng.random() < self.data.foreground
+        if chosen and self.data.patch is not None:
+            foreground = self.store.foreground(case)
+            voxels = foreground[sorted(foreground)[rng.integers(len(foreground))]]
+            voxel = voxels[rng.integers(len(voxels))]
+            centred = [int(v) - w // 2 for v, w in zip(voxel, self.patch_shape, strict=True)]
+            anywhere = [min(max(c, 0), max(r, 0)) for c, r in zip(centred, room, strict=True)]
+        return [r // 2 if r < 0 else a for a, r in zip(anywhere, room, strict=True)]
+
+    def _read(
+        self, case: str, start: Sequence[int], spatial: Spatial
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Read the box that the patch needs, with zeros outside the volume, and resample it."""
+        extent = spatial.extent(self.patch_shape)
+        # An odd difference would move the centre by half a voxel.
+        extent = tuple(e + (e - w) % 2 for e, w in zip(extent, self.patch_shape, strict=True))
+        first = [s - (e - w) // 2 for s, e, w in zip(start, extent, self.patch_shape, strict=True)]
+        shape = self.store.cases[case].shape
+        window = tuple(
+            slice(max(f, 0), min(f + e, size))
+            for f, e, size in zip(first, extent, shape, strict=True)
+        )
+        margins = [
+            (w.start - f, f + e - w.stop) for w, f, e in zip(window, first, extent, strict=True)
+        ]
+        image = self.store.image(case, window).astype(np.float32)  # type: ignore[arg-type]
+        label = self.store.label(case, window)  # type: ignore[arg-type]
+        if any(before or after for before, after in margins):
+            image, label = np.pad(image, [*margins, (0, 0)]), np.pad(label, margins)
+        if spatial.identity:
+            return image, label
+        return resample(image, label, spatial, self.patch_shape)
+
+    def dataset(
+        self,
+        first_step: int = 0,
+        last_step: int | None = None,
+        *,
+        shard: int = 0,
+        shards: int = 1,
+        replicas: int = 1,
+    ) -> tf.data.Dataset:
+        """Batches of the global steps [first_step, last_step), prepared ahead by threads.
+
+        Worker `shard` of `shards` takes positions shard, shard + shards, ... of each global batch
+        and cuts them into `replicas` batches. Raises ConfigError where that does not come out even.
+        """
+        import tensorflow as tf
+
+        if self.batch_size % (shards * replicas):
+            raise ConfigError(
+                f"batch_size: {self.batch_size} cannot be shared by {shards * replicas} replicas; "
+                f"it must be a multiple of {shards * replicas}"
+            )
+        share = self.batch_size // shards
+        end = 2**62 if last_step is None else last_step * share
+
+        def read(index: Any) -> tuple[Any, Any]:
+            step, k = divmod(int(index), share)
+            epoch, step = divmod(step, self.steps_per_epoch)
+            return self.sample(epoch, step * self.batch_size + shard + k * shards)
+
+        def load(index: Any) -> tuple[Any, Any]:
+            image, label = tf.numpy_function(read, [index], [tf.float32, tf.uint8])
+            channels = len(self.store.channels)
+            return (
+                tf.ensure_shape(image, [*self.patch_shape, channels]),
+                tf.ensure_shape(label, self.patch_shape),
+            )
+
+        threads = self.data.workers or os.cpu_count() or 1
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        options.deterministic = True
+        options.threading.private_threadpool_size = threads
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return (
+            tf.data.Dataset.range(first_step * share, end)
+            .map(load, num_parallel_calls=threads, deterministic=True)
+            .batch(share // replicas, drop_remainder=True)
+            .prefetch(self.data.prefetch)
+            .with_options(options)
+        )
+
+
+def make_stream(
+    store: Store,
+    cases: Sequence[str],
+    data: DataConfig,
+    augment: AugmentConfig,
+    *,
+    batch_size: int,
+    steps_per_epoch: int | None,
+    seed: int,
+    stride: int,
+) -> PatchStream:
+    """The stream of the training cases; data.patch=null takes whole volumes, padded to one shape.
+
+    Raises ConfigError for a patch that the network's stride does not divide, or that is larger than
+    the largest volume.
+    """
+    largest = [max(store.cases[c].shape[axis] for c in cases) for axis in range(3)]
+    padded = [-(-size // stride) * stride for size in largest]
+    patch = data.patch or padded
+    if any(size % stride for size in patch):
+        raise ConfigError(f"data.patch: {patch} is not divisible by {stride}, the network's stride")
+    if any(size > limit for size, limit in zip(patch, padded, strict=True)):
+        raise ConfigError(
+            f"data.patch: {patch} is larger than the volumes, {largest} after cropping; "
+            f"the largest patch is {padded}"
+        )
+    if steps_per_epoch is None:
+        steps_per_epoch = -(-len(cases) * data.patches_per_case // batch_size)
+    return PatchStream(
+        store,
+        tuple(cases),
+        data,
+        augment,
+        batch_size,
+        steps_per_epoch,
+        seed,
+        (patch[0], patch[1], patch[2]),
+    )

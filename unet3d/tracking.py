@@ -1,0 +1,248 @@
+"""All that knows MLflow: the run, its parameters, metrics and artifacts, sent from one thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from unet3d.config import Config, as_dict, flatten
+from unet3d.training.errors import RunError
+
+log = logging.getLogger(__name__)
+RETRY_SECONDS = 5.0
+GIVE_UP_SECONDS = 600.0  # after the training's end
+
+
+class Tracker(Protocol):
+    """What a training tells of itself."""
+
+    def set_tags(self, tags: dict[str, str]) -> None: ...
+    def log_epoch(self, record: dict[str, Any]) -> None: ...
+    def log_artifact(self, path: Path, folder: str) -> None: ...
+    def finish(self, status: str, reason: str = "") -> None: ...
+
+
+class NoTracker:
+    """tracking=none: the run's folder is all there is."""
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        """Nothing to do."""
+
+    def log_epoch(self, record: dict[str, Any]) -> None:
+        """Nothing to do."""
+
+    def log_artifact(self, path: Path, folder: str) -> None:
+        """Nothing to do."""
+
+    def finish(self, status: str, reason: str = "") -> None:
+        """Nothing to do."""
+
+
+def tracking_uri(config: Config) -> str:
+    """MLFLOW_TRACKING_URI when set, else tracking.uri."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or config.tracking.uri
+
+
+def run_folder(config: Config, run_id: str) -> Path:
+    """Where a run's checkpoints, config.yaml and train.log are."""
+    return Path(config.output_dir) / "runs" / run_id
+
+
+def start_run(config: Config) -> tuple[Tracker, Path]:
+    """Open the run, new or `config.resume`d, and its folder. Raises RunError without a store."""
+    tracker: Tracker
+    if config.tracking.name == "none":
+        run_id, tracker = config.resume or uuid.uuid4().hex, NoTracker()
+    else:
+        tracker = MlflowTracker(config)
+        run_id = tracker.run_id
+    folder = run_folder(config, run_id)
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    if not config.resume:
+        from omegaconf import OmegaConf
+
+        from unet3d.data.atomic import write_text
+
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(as_dict(config))))
+        tracker.log_artifact(folder / "config.yaml", "config")
+    log.info("run %s in %s", run_id, folder)
+    return tracker, folder
+
+
+class MlflowTracker:
+    """Sends in order from a thread, and tries again for as long as the store is away."""
+
+    def __init__(self, config: Config):
+        self.uri = tracking_uri(config)
+        self.config = config
+        self.pending: queue.Queue[Callable[[], Any] | None] = queue.Queue()
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        for noisy in ("alembic", "mlflow"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        try:
+            self.client, experiment = open_store(config)
+            if config.resume:
+                self.run_id = self.client.get_run(config.resume).info.run_id
+                self.client.update_run(self.run_id, status="RUNNING")
+            else:
+                run = self.client.create_run(
+                    experiment, run_name=config.tracking.run_name, tags=_tags()
+                )
+                self.run_id = run.info.run_id
+                self._send(self._log_params)
+        except Exception as error:
+            first = str(error).split("\n")[0]
+            raise RunError(
+                f"tracking: {self.uri} cannot be used ({first}); start the server, set "
+                "tracking.uri or MLFLOW_TRACKING_URI, or type tracking=none"
+            ) from error
+        self.monitor: Any = None
+        self._watch_system()
+        self.thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+        self.thread.start()
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        """Tag the run."""
+        for key, value in tags.items():
+            self._send(lambda key=key, value=value: self.client.set_tag(self.run_id, key, value))
+
+    def log_epoch(self, record: dict[str, Any]) -> None:
+        """Log an epoch's metrics; the same record twice is one, as it keeps its time."""
+        self._send(lambda: self._log_metrics(record))
+
+    def log_artifact(self, path: Path, folder: str) -> None:
+        """Copy a file to the run's artifacts."""
+        self._send(lambda: self.client.log_artifact(self.run_id, str(path), folder))
+
+    def finish(self, status: str, reason: str = "") -> None:
+        """Send what is pending, for at most ten minutes, and end the run."""
+        if self.monitor:
+            self.monitor.finish()
+        if reason:
+            self.set_tags({"unet3d.reason": reason[:5000]})
+        self._send(lambda: self.client.set_terminated(self.run_id, status))
+        self.pending.put(None)
+        self.thread.join(GIVE_UP_SECONDS)
+        if self.thread.is_alive():
+            log.error(
+                "tracking: %s is still away; %d messages are not sent. All metrics are in the "
+                "checkpoint: python train.py resume=%s sends them",
+                self.uri,
+                self.pending.qsize(),
+                self.run_id,
+            )
+
+    def _send(self, call: Callable[[], Any]) -> None:
+        self.pending.put(call)
+
+    def _work(self) -> None:
+        while (call := self.pending.get()) is not None:
+            away = False
+            while True:
+                try:
+                    call()
+                    break
+                except OSError as error:
+                    if isinstance(error, FileNotFoundError):
+                        log.error("tracking: %s", error)
+                        break
+                    away = self._wait(error, away)
+                except Exception as error:
+                    away = self._wait(error, away)
+            if away:
+                log.info("tracking: %s is back", self.uri)
+                self._watch_system()
+
+    def _wait(self, error: Exception, away: bool) -> bool:
+        if not away:
+            log.warning(
+                "tracking: %s does not answer (%s); training goes on",
+                self.uri,
+                str(error).split("\n")[0][:200],
+            )
+        time.sleep(RETRY_SECONDS)
+        return True
+
+    def _log_params(self) -> None:
+        from mlflow.entities import Param
+
+        params = [
+            Param(key, str(value)) for key, value in flatten(as_dict(self.config)).items()
+        ]
+        for first in range(0, len(params), 100):  # MLflow takes 100 at once
+            self.client.log_batch(self.run_id, params=params[first : first + 100])
+
+    def _log_metrics(self, record: dict[str, Any]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(key, value, record["time"], record["epoch"])
+            for key, value in record["metrics"].items()
+        ]
+        self.client.log_batch(self.run_id, metrics=metrics)
+
+    def _watch_system(self) -> None:
+        """Start MLflow's monitor of CPU, GPU, memory and disk, or start it again if it ended."""
+        if not self.config.tracking.system_metrics:
+            return
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        try:
+            self.monitor = SystemMetricsMonitor(
+                self.run_id,
+                sampling_interval=self.config.tracking.system_interval,
+                resume_logging=True,
+                tracking_uri=self.uri,
+            )
+            self.monitor.start()
+        except Exception as error:
+            log.warning("tracking: no system metrics (%s)", error)
+
+
+def open_store(config: Config) -> tuple[Any, str]:
+    """The MLflow client and the experiment's id; the schema is made once however many start."""
+    from filelock import FileLock
+    from mlflow import MlflowClient
+
+    uri = tracking_uri(config)
+    output = Path(config.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    with FileLock(output / ".mlflow.lock"):
+        client = MlflowClient(uri)
+        name = config.tracking.experiment
+        experiment = client.get_experiment_by_name(name)
+        if experiment is not None:
+            return client, experiment.experiment_id
+        local = uri.startswith("sqlite:")
+        artifacts = Path(config.tracking.artifacts).resolve() / name
+        return client, client.create_experiment(name, artifacts.as_uri() if local else None)
+
+
+def _tags() -> dict[str, str]:
+    """Where the run comes from: code, machine and user."""
+    from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_USER
+
+    tags = {"host": socket.gethostname(), MLFLOW_SOURCE_NAME: "train.py"}
+    tags[MLFLOW_USER] = os.environ.get("USER", "unknown")
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        tags[MLFLOW_GIT_COMMIT] = git("rev-parse", "HEAD")
+        tags["git.dirty"] = str(bool(git("status", "--porcelain"))).lower()
+    except (OSError, subprocess.CalledProcessError):
+        tags["git.dirty"] = "unknown"
+    return tags

@@ -1,0 +1,58 @@
+"""The settings of a run that goes on: as it was started, but for what may change."""
+
+from __future__ import annotations
+
+from unet3d.config import Config
+from unet3d.tracking import run_folder
+from unet3d.training.errors import RunError
+
+MAY_CHANGE = ("epochs", "patience", "val_every", "threads", "data.workers", "data.prefetch")
+MAY_CHANGE_UNDER = ("tracking.", "validation.")
+
+
+def resumed_config(config: Config, overrides: list[str]) -> Config:
+    """The settings stored with run `config.resume`, with those overrides that may change.
+
+    Raises RunError for a run that is not there, and for an override that would make it another run.
+    """
+    from omegaconf import OmegaConf
+
+    assert config.resume is not None
+    folder = run_folder(config, config.resume)
+    if not (folder / "config.yaml").is_file():
+        raise RunError(
+            f"resume: {config.resume} is not a run in {folder.parent}; "
+            "the MLflow UI shows the ids, and output_dir says where runs are"
+        )
+    stored = OmegaConf.load(folder / "config.yaml")
+    kept = ["resume", "output_dir"]
+    for override in overrides:
+        key = override.lstrip("+").split("=", 1)[0]
+        if key in ("resume", "output_dir"):
+            continue
+        if key not in MAY_CHANGE and not key.startswith(MAY_CHANGE_UNDER):
+            raise RunError(
+                f"{key}: a run goes on with the settings it began with; "
+                f"only {', '.join(MAY_CHANGE)}, tracking.* and validation.* may change"
+            )
+        kept.append(key)
+    current = OmegaConf.structured(config)
+    for key in kept:
+        OmegaConf.update(stored, key, OmegaConf.select(current, key), force_add=True)
+    return _typed(OmegaConf.to_container(stored))
+
+
+def _typed(settings: object) -> Config:
+    """The dataclasses again, each group by the schema of its choice."""
+    from omegaconf import OmegaConf
+
+    from unet3d.config import AdamConfig, AdamWConfig, SGDConfig
+
+    assert isinstance(settings, dict)
+    by_name = {"adam": AdamConfig, "adamw": AdamWConfig, "sgd": SGDConfig}
+    chosen = by_name[settings["optimizer"]["name"]]
+    schema = OmegaConf.structured(Config)
+    schema.optimizer = OmegaConf.structured(chosen)
+    config = OmegaConf.to_object(OmegaConf.merge(schema, settings))
+    assert isinstance(config, Config)
+    return config

@@ -1,0 +1,39 @@
+"""SIGTERM and Ctrl-C ask a training to save and stop; a second Ctrl-C stops at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class StopRequest:
+    """Whether, and by which signal, the training was asked to stop."""
+
+    signal: int | None = None
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        if self.signal == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + (self.signal or 0)
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Listen for SIGTERM and SIGINT; the former handlers come back at the end."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request  # only the main thread may set handlers
+        return
+    former = {n: signal.signal(n, request.receive) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield request
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -1,0 +1,98 @@
+"""Validation by sliding window over whole volumes, in the store's voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from unet3d.config import Config
+from unet3d.data.store import Store
+from unet3d.data.targets import Targets
+from unet3d.inference.sliding_window import padded_shape, sliding_window
+from unet3d.losses import make_loss
+from unet3d.metrics import dice
+from unet3d.models import stride
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One volume: its loss, and Dice of each output."""
+
+    case: str
+    loss: float
+    dice: np.ndarray
+
+
+def make_predictor(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """(batch, x, y, z, channels) -> logits of the finest level, both float32 arrays."""
+
+    @tf.function(reduce_retracing=True)
+    def forward(images: Any) -> Any:
+        logits = model(images, training=False)
+        return logits[0] if isinstance(logits, (list, tuple)) else logits
+
+    return lambda images: forward(tf.constant(images)).numpy()
+
+
+def predict_case(
+    predictor: Callable[[np.ndarray], np.ndarray],
+    store: Store,
+    case: str,
+    targets: Targets,
+    config: Config,
+) -> np.ndarray:
+    """Logits of a stored case, float32 (x, y, z, outputs)."""
+    image = store.image(case).astype(np.float32)
+    patch = config.data.patch or padded_shape(image.shape[:3], stride(config.model))
+    return sliding_window(
+        predictor,
+        image,
+        patch,
+        outputs=len(targets.names),
+        overlap=config.validation.overlap,
+        batch_size=config.validation.batch_size,
+    )
+
+
+def segment(logits: np.ndarray, exclusive: bool) -> np.ndarray:
+    """Boolean (x, y, z, outputs): logit above 0, or the largest one of a softmax."""
+    if not exclusive:
+        return logits > 0
+    return np.eye(logits.shape[-1], dtype=bool)[np.argmax(logits, axis=-1)]
+
+
+def validate(
+    predictor: Callable[[np.ndarray], np.ndarray],
+    store: Store,
+    cases: tuple[str, ...],
+    targets: Targets,
+    config: Config,
+) -> list[CaseResult]:
+    """Loss and Dice of each case."""
+    loss_of = make_loss(config.loss, targets.exclusive)
+    results = []
+    for case in cases:
+        logits = predict_case(predictor, store, case, targets, config)
+        truth = targets.encode(store.label(case))
+        loss = float(loss_of(truth[None], logits[None])[0])
+        results.append(CaseResult(case, loss, dice(truth > 0, segment(logits, targets.exclusive))))
+    return results
+
+
+def summarise(results: list[CaseResult], targets: Targets) -> dict[str, float]:
+    """val/loss, val/dice_<output> and val/dice: means over cases, then over the regions.
+
+    A softmax's background is told but does not count in val/dice.
+    """
+    mean = np.mean([result.dice for result in results], axis=0)
+    counted = mean[1:] if targets.exclusive else mean
+    return {
+        "val/loss": float(np.mean([result.loss for result in results])),
+        "val/dice": float(np.mean(counted)),
+        **{f"val/dice_{n}": float(d) for n, d in zip(targets.names, mean, strict=True)},
+    }
