@@ -27,7 +27,7 @@ def conf_dir() -> Path:
 
 
 def to_config(composed: Any) -> Config:
-    """The typed settings from what Hydra composed; ConfigError where one is missing or impossible."""
+    """The typed settings of what Hydra composed; ConfigError where one is missing or impossible."""
     from omegaconf import OmegaConf
 
     from unet3d.checks import check_config

@@ -1,4 +1,4 @@
-"""The schema of every setting: dataclasses that Hydra checks an override against before any work."""
+"""The schema of every setting: dataclasses that Hydra checks overrides against before any work."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ SCHEMAS: dict[tuple[str | None, str], type] = {
 
 
 def register_schema() -> None:
-    """Put the dataclasses where Hydra's defaults lists find them (`base_data`, `base_model`, ...)."""
+    """Put the dataclasses where Hydra's defaults lists find them (`base_data`, `base_model`...)."""
     from hydra.core.config_store import ConfigStore
 
     for (group, name), node in SCHEMAS.items():

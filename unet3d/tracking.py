@@ -176,9 +176,7 @@ class MlflowTracker:
     def _log_params(self) -> None:
         from mlflow.entities import Param
 
-        params = [
-            Param(key, str(value)) for key, value in flatten(as_dict(self.config)).items()
-        ]
+        params = [Param(key, str(value)) for key, value in flatten(as_dict(self.config)).items()]
         for first in range(0, len(params), 100):  # MLflow takes 100 at once
             self.client.log_batch(self.run_id, params=params[first : first + 100])
 

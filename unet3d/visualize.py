@@ -66,8 +66,9 @@ def validation_overlays(training: Training) -> Path:
             ):
                 _draw(axis, np.take(image, centre[plane], plane))
                 if number == plane == 0:
-                    axis.set_title(f"{title} ({training.store.channels[0]})"
-                                   if mask is None else title)
+                    axis.set_title(
+                        f"{title} ({training.store.channels[0]})" if mask is None else title
+                    )
                 for output in shown if mask is not None else ():
                     _contour(axis, np.take(mask[..., output], centre[plane], plane), output)
     from matplotlib.lines import Line2D

@@ -12,7 +12,7 @@ from unet3d.config import AugmentConfig
 
 @dataclass(frozen=True)
 class Spatial:
-    """Rotation and scaling about the patch's centre: `matrix` maps patch offsets to offsets read."""
+    """Rotation and scaling about the patch's centre: `matrix` maps its offsets to those read."""
 
     matrix: np.ndarray  # (3, 3)
 

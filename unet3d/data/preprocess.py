@@ -87,8 +87,11 @@ def _complete(path: Path, on_bad_case: str) -> Store | None:
 def _report(bad: dict[str, str], total: int) -> str:
     lines = [f"  {case_id}: {reason}" for case_id, reason in sorted(bad.items())]
     return "\n".join(
-        [f"{len(bad)} of {total} cases cannot be used:", *lines]
-        + ["mend or remove them, or leave them out with data.on_bad_case=skip"]
+        [
+            f"{len(bad)} of {total} cases cannot be used:",
+            *lines,
+            "mend or remove them, or leave them out with data.on_bad_case=skip",
+        ]
     )
 
 

@@ -21,9 +21,8 @@ ORDER, SAMPLE = 0, 1  # the two kinds of random streams
 
 def generator(seed: int, kind: int, epoch: int, position: int) -> np.random.Generator:
     """The random numbers of one sample, or of one pass over the cases; counter-based."""
-    return np.random.Generator(
-        np.random.Philox(key=np.array([seed, kind], dtype=np.uint64), counter=[0, 0, position, epoch])
-    )
+    key = np.array([seed, kind], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, position, epoch]))
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class PatchStream:
         return np.ascontiguousarray(image), np.ascontiguousarray(label)
 
     def _draw_start(self, rng: np.random.Generator, case: str) -> list[int]:
-        """The patch's first voxel: centred on foreground, or anywhere; centred where it is larger."""
+        """The patch's first voxel: around foreground, or anywhere; centred where it is larger."""
         shape = self.store.cases[case].shape
         room = [size - width for size, width in zip(shape, self.patch_shape, strict=True)]
         anywhere = [int(rng.integers(0, max(r, 0) + 1)) for r in room]

@@ -27,7 +27,7 @@ class Progress:
 
 
 def save_checkpoint(path: Path, variables: dict[str, Any], progress: Progress) -> None:
-    """Write variables and progress to `path`; a kill at any moment leaves the old file or the new."""
+    """Write variables and progress to `path`; a kill leaves the old file or the new one."""
     arrays = {name: np.asarray(variable) for name, variable in variables.items()}
     text = json.dumps(asdict(progress))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

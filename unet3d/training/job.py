@@ -140,5 +140,3 @@ def _train(config: Config, tracker: Tracker, folder: Path, stop: StopRequest) ->
         tracker.log_artifact(validation_overlays(training), "figures")
     tracker.log_artifact(learning_curves(progress.history, folder), "figures")
     return progress.best
-
-

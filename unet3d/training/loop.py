@@ -70,9 +70,7 @@ def fit(training: Training, progress: Progress) -> Progress:
     """
     config, stream = training.config, training.stream
     per_epoch = stream.steps_per_epoch
-    train_step = make_train_step(
-        training.state, config, training.targets, training.strategy
-    )
+    train_step = make_train_step(training.state, config, training.targets, training.strategy)
     predictor = make_predictor(training.state.model)
     batches = iter(
         training.strategy.experimental_distribute_dataset(
@@ -203,7 +201,6 @@ def _save_and_stop(training: Training, progress: Progress) -> None:
     save_checkpoint(last_checkpoint(training.folder), training.state.variables(), progress)
     run_id = training.folder.name
     raise RunStopped(
-        f"stopped at step {progress.step}, all saved; go on with: "
-        f"python train.py resume={run_id}",
+        f"stopped at step {progress.step}, all saved; go on with: python train.py resume={run_id}",
         training.stop.exit_code,
     )
