@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,8 +88,9 @@ class MlflowTracker:
         self.pending: queue.Queue[Callable[[], Any] | None] = queue.Queue()
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        for noisy in ("alembic", "mlflow"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         try:
             self.client, experiment = open_store(config)
             if config.resume:
@@ -114,7 +116,7 @@ class MlflowTracker:
     def set_tags(self, tags: dict[str, str]) -> None:
         """Tag the run."""
         for key, value in tags.items():
-            self._send(lambda key=key, value=value: self.client.set_tag(self.run_id, key, value))
+            self._send(partial(self.client.set_tag, self.run_id, key, value))
 
     def log_epoch(self, record: dict[str, Any]) -> None:
         """Log an epoch's metrics; the same record twice is one, as it keeps its time."""

@@ -56,7 +56,7 @@ def validation_overlays(training: Training) -> Path:
         truth = targets.encode(training.store.label(case)) > 0
         logits = predict_case(predictor, training.store, case, targets, training.config)
         prediction = segment(logits, targets.exclusive)
-        image = training.store.image(case)[..., 0].astype(np.float32)
+        image: np.ndarray = training.store.image(case)[..., 0].astype(np.float32)
         centre = largest_lesion_centre(truth[..., list(shown)].any(axis=-1))
         for plane, name in enumerate(("sagittal", "coronal", "axial")):
             row = axes[3 * number + plane]

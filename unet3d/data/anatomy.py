@@ -105,7 +105,7 @@ def _tumour(
     inner = whole[np.argsort(core_field[whole], kind="stable")]
     core = inner[: max(6, int(voxels * random.uniform(0.3, 0.55)))]
     necrotic = max(2, int(len(core) * random.uniform(0.3, 0.6)))
-    values = np.zeros(len(distance), np.uint8)
+    values: np.ndarray = np.zeros(len(distance), np.uint8)
     values[whole] = 1
     values[core] = 3  # the rim of the core takes up gadolinium,
     values[core[:necrotic]] = 2  # its centre does not

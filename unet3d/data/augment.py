@@ -74,7 +74,7 @@ def flip(
     rng: np.random.Generator, image: np.ndarray, label: np.ndarray, augment: AugmentConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mirror along each axis with probability augment.flip."""
-    axes = [axis for axis in range(3) if rng.random() < augment.flip]
+    axes = tuple(axis for axis in range(3) if rng.random() < augment.flip)
     return np.flip(image, axes), np.flip(label, axes)
 
 

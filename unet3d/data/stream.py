@@ -83,15 +83,15 @@ class PatchStream:
         extent = tuple(e + (e - w) % 2 for e, w in zip(extent, self.patch_shape, strict=True))
         first = [s - (e - w) // 2 for s, e, w in zip(start, extent, self.patch_shape, strict=True)]
         shape = self.store.cases[case].shape
-        window = tuple(
+        x, y, z = (
             slice(max(f, 0), min(f + e, size))
             for f, e, size in zip(first, extent, shape, strict=True)
         )
         margins = [
-            (w.start - f, f + e - w.stop) for w, f, e in zip(window, first, extent, strict=True)
+            (w.start - f, f + e - w.stop) for w, f, e in zip((x, y, z), first, extent, strict=True)
         ]
-        image = self.store.image(case, window).astype(np.float32)  # type: ignore[arg-type]
-        label = self.store.label(case, window)  # type: ignore[arg-type]
+        image: np.ndarray = self.store.image(case, (x, y, z)).astype(np.float32)
+        label = self.store.label(case, (x, y, z))
         if any(before or after for before, after in margins):
             image, label = np.pad(image, [*margins, (0, 0)]), np.pad(label, margins)
         if spatial.identity:

@@ -47,7 +47,7 @@ def make_targets(data: DataConfig, labels: dict[int, str]) -> Targets:
 
 
 def _targets(regions: dict[str, list[int]], exclusive: bool) -> Targets:
-    table = np.zeros((256, len(regions)), dtype=np.float32)
+    table: np.ndarray = np.zeros((256, len(regions)), dtype=np.float32)
     for output, values in enumerate(regions.values()):
         table[values, output] = 1
     return Targets(tuple(regions), table, exclusive)

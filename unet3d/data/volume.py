@@ -94,7 +94,7 @@ def read_voxels(path: Path) -> tuple[np.ndarray, Header]:
 
 def scaled(voxels: np.ndarray, header: Header) -> np.ndarray:
     """float32 voxels in the units of the file: slope and intercept applied, order kept."""
-    values = voxels.astype(np.float32, order="K")
+    values: np.ndarray = voxels.astype(np.float32, order="K")
     if header.slope != 1.0:
         values *= np.float32(header.slope)
     if header.intercept != 0.0:

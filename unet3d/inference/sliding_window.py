@@ -53,7 +53,7 @@ def gaussian_weights(patch: Sequence[int]) -> np.ndarray:
 
     A product of one Gaussian an axis; positive everywhere, so that every covered voxel counts.
     """
-    weights = np.ones((1,) * len(patch), dtype=np.float32)
+    weights: np.ndarray = np.ones((1,) * len(patch), dtype=np.float32)
     for axis, width in enumerate(patch):
         weights = weights * along(axis_weights(width), axis, len(patch))
     return weights

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from unet3d.config import Config
 from unet3d.log import log_to_console, log_to_file
+from unet3d.quiet import quiet_start
 from unet3d.tracking import Tracker, start_run
 from unet3d.training.errors import RunStopped
 from unet3d.training.resume import resumed_config
@@ -22,7 +22,6 @@ def run_training(config: Config, overrides: list[str]) -> float | None:
     Raises ConfigError, DataError or RunError before any long work where that can be known, and
     RunStopped after a signal. The run ends as FINISHED, FAILED or KILLED in the tracking store.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     log_to_console()
     if config.resume:
         config = resumed_config(config, overrides)
@@ -73,8 +72,10 @@ def _train(config: Config, tracker: Tracker, folder: Path, stop: StopRequest) ->
         ", ".join(targets.names),
     )
 
-    import tensorflow as tf  # noqa: F401  (slow: only once the data is known to be good)
+    with quiet_start():  # slow: only once the data is known to be good
+        import tensorflow as tf
 
+        tf.config.list_physical_devices()
     from unet3d.models import build_model
     from unet3d.models.profile import profile
     from unet3d.parallel.strategy import make_strategy, set_up_devices

@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ from unet3d.training.progress import EpochBar
 from unet3d.training.state import TrainState
 from unet3d.training.step import make_train_step
 from unet3d.training.stop import StopRequest
-from unet3d.training.validate import CaseResult, make_predictor, summarise, validate
+from unet3d.training.validate import CaseResult, make_predictor, summarise, validate_case
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +55,11 @@ class EpochTimes:
     steps: int = 0
 
     def metrics(self, batch_size: int) -> dict[str, float]:
-        elapsed = max(time.perf_counter() - self.start, 1e-9)
+        if not self.steps:  # resumed between the last step and the end of its validation
+            return {}
+        elapsed = time.perf_counter() - self.start
         return {
-            "perf/step_ms": 1000 * elapsed / max(self.steps, 1),
+            "perf/step_ms": 1000 * elapsed / self.steps,
             "perf/patches_per_s": self.steps * batch_size / elapsed,
             "perf/data_wait_pct": 100 * self.waiting / elapsed,
         }
@@ -77,17 +79,13 @@ def fit(training: Training, progress: Progress) -> Progress:
             stream.dataset(progress.step, config.epochs * per_epoch)
         )
     )
-    while progress.step < config.epochs * per_epoch:
-        epoch = progress.step // per_epoch + 1
-        times = _run_epoch(training, progress, train_step, batches, epoch)
+    training.stop.deferred = True
+    while len(progress.history) < config.epochs:
+        epoch = len(progress.history) + 1
+        times = run_epoch(training, progress, train_step, batches, epoch)
         metrics = _epoch_metrics(training, progress, times)
         if epoch % config.val_every == 0 or epoch == config.epochs:
-            with training.state.averaged():
-                results = validate(
-                    predictor, training.store, training.val_cases, training.targets, config
-                )
-                metrics |= summarise(results, training.targets)
-                _keep_best(training, progress, metrics["val/dice"], epoch, results)
+            metrics |= _validate(training, progress, predictor, epoch)
         _close_epoch(training, progress, epoch, metrics)
         if config.patience and progress.since_best >= config.patience:
             log.info("stopping early: no better val/dice in %d validations", progress.since_best)
@@ -95,7 +93,7 @@ def fit(training: Training, progress: Progress) -> Progress:
     return progress
 
 
-def _run_epoch(
+def run_epoch(
     training: Training, progress: Progress, train_step: Any, batches: Any, epoch: int
 ) -> EpochTimes:
     """The steps of one epoch, or what is left of it after a resume."""
@@ -119,7 +117,7 @@ def _run_epoch(
             progress.epoch_counts = counts.tolist()
             done = (progress.step - 1) % per_epoch + 1
             bar.update(done, progress.epoch_loss / done, _mean_dice(training, counts))
-            if training.stop.signal is not None and progress.step < config.epochs * per_epoch:
+            if training.stop.signal is not None:
                 _save_and_stop(training, progress)
     return times
 
@@ -137,8 +135,27 @@ def _epoch_metrics(training: Training, progress: Progress, times: EpochTimes) ->
         "train/lr": float(keras.ops.convert_to_numpy(training.state.optimizer.learning_rate)),
         **times.metrics(training.config.batch_size),
     }
-    progress.epoch_loss, progress.epoch_counts = 0.0, None
     return metrics
+
+
+def _validate(
+    training: Training, progress: Progress, predictor: Any, epoch: int
+) -> dict[str, float]:
+    """val/... of the epoch; keeps the weights when they are the best so far."""
+    results = []
+    with training.state.averaged():
+        for case in training.val_cases:
+            results.append(
+                validate_case(predictor, training.store, case, training.targets, training.config)
+            )
+            if training.stop.signal is not None:
+                break
+        else:
+            metrics = summarise(results, training.targets)
+            _keep_best(training, progress, metrics["val/dice"], epoch, results)
+            return metrics
+    # Outside `averaged()`, which has put the trained weights back; a resume validates again.
+    _save_and_stop(training, progress)
 
 
 def _keep_best(
@@ -177,6 +194,7 @@ def _close_epoch(
     # Checkpoint first: an epoch that is recorded is never run again after a kill.
     record = {"epoch": epoch, "time": int(time.time() * 1000), "metrics": metrics}
     progress.history.append(record)
+    progress.epoch_loss, progress.epoch_counts = 0.0, None
     save_checkpoint(last_checkpoint(training.folder), training.state.variables(), progress)
     training.tracker.log_epoch(record)
     shown = ("train/loss", "train/dice", "val/loss", "val/dice", "perf/step_ms")
@@ -197,7 +215,7 @@ def _fail_on_loss(training: Training, step: int, loss: float) -> None:
     )
 
 
-def _save_and_stop(training: Training, progress: Progress) -> None:
+def _save_and_stop(training: Training, progress: Progress) -> NoReturn:
     save_checkpoint(last_checkpoint(training.folder), training.state.variables(), progress)
     run_id = training.folder.name
     raise RunStopped(

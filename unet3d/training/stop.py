@@ -8,19 +8,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from unet3d.training.errors import RunStopped
+
 
 class StopRequest:
     """Whether, and by which signal, the training was asked to stop."""
 
-    signal: int | None = None
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.deferred = False  # True while the loop, which asks for `signal`, has state to save
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        if self.signal == signal.SIGINT == number:
-            raise KeyboardInterrupt
+        """The signal handler."""
+        again = self.signal == signal.SIGINT == number
         self.signal = number
+        if again:
+            raise KeyboardInterrupt
+        if not self.deferred:
+            raise RunStopped("stopped before the first step; nothing to go on from", self.exit_code)
 
     @property
     def exit_code(self) -> int:
+        """What a shell expects of a process that a signal ended."""
         return 128 + (self.signal or 0)
 
 

@@ -47,7 +47,7 @@ def predict_case(
     config: Config,
 ) -> np.ndarray:
     """Logits of a stored case, float32 (x, y, z, outputs)."""
-    image = store.image(case).astype(np.float32)
+    image: np.ndarray = store.image(case).astype(np.float32)
     patch = config.data.patch or padded_shape(image.shape[:3], stride(config.model))
     return sliding_window(
         predictor,
@@ -66,22 +66,18 @@ def segment(logits: np.ndarray, exclusive: bool) -> np.ndarray:
     return np.eye(logits.shape[-1], dtype=bool)[np.argmax(logits, axis=-1)]
 
 
-def validate(
+def validate_case(
     predictor: Callable[[np.ndarray], np.ndarray],
     store: Store,
-    cases: tuple[str, ...],
+    case: str,
     targets: Targets,
     config: Config,
-) -> list[CaseResult]:
-    """Loss and Dice of each case."""
-    loss_of = make_loss(config.loss, targets.exclusive)
-    results = []
-    for case in cases:
-        logits = predict_case(predictor, store, case, targets, config)
-        truth = targets.encode(store.label(case))
-        loss = float(loss_of(truth[None], logits[None])[0])
-        results.append(CaseResult(case, loss, dice(truth > 0, segment(logits, targets.exclusive))))
-    return results
+) -> CaseResult:
+    """Loss and Dice of one volume."""
+    logits = predict_case(predictor, store, case, targets, config)
+    truth = targets.encode(store.label(case))
+    loss = float(make_loss(config.loss, targets.exclusive)(truth[None], logits[None])[0])
+    return CaseResult(case, loss, dice(truth > 0, segment(logits, targets.exclusive)))
 
 
 def summarise(results: list[CaseResult], targets: Targets) -> dict[str, float]:
