@@ -69,6 +69,7 @@ RULES: dict[str, Rule] = {
     "data.phantom.spacing": THREE_SPACINGS,
     "data.phantom.noise": AT_LEAST_0,
     "data.phantom.bias_field": BELOW_1,
+    "model.norm": one_of("batch", "group", "instance", "none"),
     "model.filters": AT_LEAST_1,
     "model.max_filters": AT_LEAST_1,
     "model.depth": (lambda v: 1 <= v <= 8, "must be from 1 to 8"),
@@ -120,6 +121,11 @@ def check_config(config: Config) -> None:
     if config.batch_size % config.accumulate:
         raise ConfigError(
             f"accumulate: {config.accumulate} does not divide batch_size={config.batch_size}"
+        )
+    if config.schedule.warmup_epochs >= config.epochs:
+        raise ConfigError(
+            f"schedule.warmup_epochs: {config.schedule.warmup_epochs} is not possible; "
+            f"it must be below epochs={config.epochs}"
         )
     if config.parallel.name == "none" and config.nodes != 1:
         raise ConfigError(f"nodes: {config.nodes} is not possible with parallel=none; it must be 1")

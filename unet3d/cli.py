@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unet3d.config import Config, ConfigError, register_schema
+from unet3d.config_errors import not_a_setting
 
 USAGE = """usage: unet3d <command> [key=value ...]
 
@@ -32,6 +33,7 @@ def to_config(composed: Any) -> Config:
 
     from unet3d.checks import check_config
 
+    _refuse_added(composed)
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise ConfigError(f"{missing[0]} is not set; type {missing[0]}=<value>")
@@ -41,13 +43,42 @@ def to_config(composed: Any) -> Config:
     return config
 
 
+def _refuse_added(node: Any, prefix: str = "") -> None:
+    """ConfigError for a key that `+key=value` put beside the schema's."""
+    from dataclasses import fields, is_dataclass
+
+    from omegaconf import DictConfig, OmegaConf
+
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        return
+    kind = OmegaConf.get_type(node)
+    if is_dataclass(kind):
+        known = {field.name for field in fields(kind)}
+        for key in node:
+            if key not in known:
+                raise ConfigError(not_a_setting(f"{prefix}{key}"))
+        for key in known:
+            if not OmegaConf.is_missing(node, key):
+                _refuse_added(node[key], f"{prefix}{key}.")
+
+
+def replace_mappings(arguments: list[str]) -> list[str]:
+    """`data.regions={...}` replaces the data set's regions; Hydra alone would merge the two."""
+    replaced: list[str] = []
+    for argument in arguments:
+        if argument.startswith("data.regions={"):
+            replaced.append("data.regions=null")
+        replaced.append(argument)
+    return replaced
+
+
 def compose_config(overrides: list[str]) -> Config:
     """Compose conf/ with `overrides`, as train.py does; raises ConfigError or a Hydra error."""
     from hydra import compose, initialize_config_dir
 
     register_schema()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return to_config(compose("config", overrides=overrides))
+        return to_config(compose("config", overrides=replace_mappings(overrides)))
 
 
 def run_hydra(task: Callable[[Config, list[str]], Any]) -> None:
@@ -60,9 +91,11 @@ def run_hydra(task: Callable[[Config, list[str]], Any]) -> None:
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
     def main(composed: Any) -> Any:
         overrides = list(HydraConfig.get().overrides.task)
-        return task(to_config(composed), overrides)
+        # Guarded here as well: Hydra would print a line of its own above ours.
+        return _guarded(lambda: task(to_config(composed), overrides))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, so that `_guarded` words them
+    sys.argv[1:] = replace_mappings(sys.argv[1:])
     _guarded(main)
 
 
@@ -100,7 +133,7 @@ def _doctor(overrides: list[str]) -> None:
     doctor(compose_config(overrides))
 
 
-def _guarded(call: Callable[[], Any]) -> None:
+def _guarded(call: Callable[[], Any]) -> Any:
     """Call, and turn errors that the user can mend into one line on stderr and exit code 2."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -110,10 +143,13 @@ def _guarded(call: Callable[[], Any]) -> None:
     from unet3d.training.errors import RunError, RunStopped
 
     try:
-        call()
+        return call()
     except RunStopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(stopped.exit_code)
+    except KeyboardInterrupt:
+        print("stopped at once; the last checkpoint is kept", file=sys.stderr)
+        sys.exit(130)
     except (ConfigError, DataError, RunError) as error:
         sys.exit(_fail(str(error)))
     except (HydraException, OmegaConfBaseException) as error:

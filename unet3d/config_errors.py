@@ -15,12 +15,23 @@ def explain(error: BaseException) -> str:
         link = link.__cause__ or link.__context__
     text = "\n".join(str(link) for link in chain)
     return (
-        _unknown_option(text) or _unknown_key(text) or _ill_typed(text) or str(error).split("\n")[0]
+        _unparsed(error)
+        or _unknown_option(text)
+        or _unknown_key(text)
+        or _ill_typed(text)
+        or str(error).split("\n")[0]
     )
 
 
+def _unparsed(error: BaseException) -> str | None:
+    override = getattr(error, "override", None)
+    if override is None:
+        return None
+    return f"{override}: not understood; write key=value, in quotes where it holds blanks or {{}}"
+
+
 def _unknown_option(text: str) -> str | None:
-    found = re.search(r"(?:Could not find|In '.*?': Could not find) '([\w/]+)/([\w.-]+)'", text)
+    found = re.search(r"(?:Could not find|In '.*?': Could not find) '([\w/]+)/([\w.-]*)'", text)
     if not found:
         return None
     group, name = found.groups()
@@ -35,13 +46,16 @@ def _unknown_key(text: str) -> str | None:
         r"Key '([^']+)' not in '\w+'\n\s*full_key: (\S+)", text
     )
     if found:
-        return _suggest(found.group(2))
+        return not_a_setting(found.group(2))
     found = re.search(r"Could not override '([^'@]+)'", text)
-    return _suggest(found.group(1)) if found else None
+    return not_a_setting(found.group(1)) if found else None
 
 
-def _suggest(key: str) -> str:
+def not_a_setting(key: str) -> str:
+    """The line for a key that is not in the schema: what was meant, or what there is."""
     siblings = _settings_beside(key)
+    if key in siblings:
+        return f"{key} is not a setting of the chosen {key.partition('.')[0]}"
     close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(siblings)}"
     return f"{key} is not a setting; {hint}"

@@ -9,11 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
-from rich.console import Console
-from rich.table import Table
 
 from unet3d.config import Config
-from unet3d.data.errors import DataError
 from unet3d.quiet import quiet_start
 
 PACKAGES = ("tensorflow", "keras", "numpy", "hydra-core", "mlflow", "nibabel", "blosc2")
@@ -21,24 +18,17 @@ GB = 1e9
 
 
 def doctor(config: Config) -> None:
-    """Print a table of findings for `config`. Raises DataError where the data set is unusable."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    problem = None
+    """Print what is found for `config`. Raises DataError where the data set cannot be used."""
     for rows in (_machine(), _devices(), _tracking(config)):
-        for name, value in rows:
-            table.add_row(name, value)
-    try:
-        channels, outputs = _data_shape(config)
-        for name, value in _data(config):
-            table.add_row(name, value)
-    except DataError as error:
-        problem, channels, outputs = error, 4, 3
-        table.add_row("data", f"[red]{error}")
-    for name, value in _network(config, channels, outputs):
-        table.add_row(name, value)
-    Console(soft_wrap=True).print(table)
-    if problem:
-        raise problem
+        _show(rows)
+    channels, outputs = _data_shape(config)
+    _show(_data(config))
+    _show(_network(config, channels, outputs))
+
+
+def _show(rows: Iterator[tuple[str, str]]) -> None:
+    for name, value in rows:
+        print(f"{name:<16} {value}")
 
 
 def _machine() -> Iterator[tuple[str, str]]:
@@ -47,7 +37,7 @@ def _machine() -> Iterator[tuple[str, str]]:
         try:
             yield package, version(package)
         except PackageNotFoundError:
-            yield package, "[red]not installed: pip install -e ."
+            yield package, "not installed: pip install -e ."
     memory = psutil.virtual_memory()
     yield "CPU cores", str(len(os.sched_getaffinity(0)))
     yield "memory", f"{memory.available / GB:.1f} GB free of {memory.total / GB:.1f}"

@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,13 +59,55 @@ def run_folder(config: Config, run_id: str) -> Path:
     return Path(config.output_dir) / "runs" / run_id
 
 
-def start_run(config: Config) -> tuple[Tracker, Path]:
-    """Open the run, new or `config.resume`d, and its folder. Raises RunError without a store."""
-    tracker: Tracker
+@dataclass(frozen=True)
+class Connection:
+    """An MLflow client whose store has answered, and the id of the experiment."""
+
+    client: Any
+    experiment: str
+    uri: str
+
+
+def connect(config: Config) -> Connection | None:
+    """Reach the tracking store and, on resume, its run; None with tracking=none.
+
+    Raises RunError where the store does not answer or does not know the run.
+    """
     if config.tracking.name == "none":
+        return None
+    uri = tracking_uri(config)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    try:
+        client, experiment = open_store(config)
+        if config.resume:
+            client.get_run(config.resume)
+    except Exception as error:
+        raise RunError(
+            f"tracking: {uri} cannot be used ({_short(error)}); start the server, set "
+            "tracking.uri or MLFLOW_TRACKING_URI, or type tracking=none"
+        ) from error
+    return Connection(client, experiment, uri)
+
+
+def _short(error: BaseException) -> str:
+    """The first line of an error, or its first cause's where the line is long."""
+    line = str(error).split("\n")[0]
+    while len(line) > 120 and (error.__cause__ or error.__context__):
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+        line = str(error).split("\n")[0]
+    return line[:200]
+
+
+def start_run(config: Config, connection: Connection | None) -> tuple[Tracker, Path]:
+    """Open the run, new or `config.resume`d, and its folder."""
+    tracker: Tracker
+    if connection is None:
         run_id, tracker = config.resume or uuid.uuid4().hex, NoTracker()
     else:
-        tracker = MlflowTracker(config)
+        tracker = MlflowTracker(config, connection)
         run_id = tracker.run_id
     folder = run_folder(config, run_id)
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -82,32 +125,18 @@ def start_run(config: Config) -> tuple[Tracker, Path]:
 class MlflowTracker:
     """Sends in order from a thread, and tries again for as long as the store is away."""
 
-    def __init__(self, config: Config):
-        self.uri = tracking_uri(config)
-        self.config = config
+    def __init__(self, config: Config, connection: Connection):
+        self.client, self.uri, self.config = connection.client, connection.uri, config
         self.pending: queue.Queue[Callable[[], Any] | None] = queue.Queue()
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        try:
-            self.client, experiment = open_store(config)
-            if config.resume:
-                self.run_id = self.client.get_run(config.resume).info.run_id
-                self.client.update_run(self.run_id, status="RUNNING")
-            else:
-                run = self.client.create_run(
-                    experiment, run_name=config.tracking.run_name, tags=_tags()
-                )
-                self.run_id = run.info.run_id
-                self._send(self._log_params)
-        except Exception as error:
-            first = str(error).split("\n")[0]
-            raise RunError(
-                f"tracking: {self.uri} cannot be used ({first}); start the server, set "
-                "tracking.uri or MLFLOW_TRACKING_URI, or type tracking=none"
-            ) from error
+        if config.resume:
+            self.run_id = config.resume
+            self._send(partial(self.client.update_run, self.run_id, status="RUNNING"))
+        else:
+            run = self.client.create_run(
+                connection.experiment, run_name=config.tracking.run_name, tags=_tags()
+            )
+            self.run_id = run.info.run_id
+            self._send(self._log_params)
         self.monitor: Any = None
         self._watch_system()
         self.thread = threading.Thread(target=self._work, name="tracking", daemon=True)
@@ -170,7 +199,7 @@ class MlflowTracker:
             log.warning(
                 "tracking: %s does not answer (%s); training goes on",
                 self.uri,
-                str(error).split("\n")[0][:200],
+                _short(error),
             )
         time.sleep(RETRY_SECONDS)
         return True
@@ -214,6 +243,8 @@ def open_store(config: Config) -> tuple[Any, str]:
     from filelock import FileLock
     from mlflow import MlflowClient
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     uri = tracking_uri(config)
     output = Path(config.output_dir)
     output.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ def background_value(channel: np.ndarray) -> float:
     """
     corners = channel[:: max(1, channel.shape[0] - 1), :: max(1, channel.shape[1] - 1)]
     corners = corners[:, :, :: max(1, channel.shape[2] - 1)]
-    value = corners.flat[0]
+    value: np.floating = corners.flat[0]
     if value != 0 and (corners == value).all() and not (channel < value).any():
         return float(value)
     return 0.0

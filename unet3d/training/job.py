@@ -1,17 +1,21 @@
-"""One training from its settings: data, network and loop put together, and the run recorded."""
+"""One training from its settings to its record: set up, run the loop, keep the results."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unet3d.config import Config
 from unet3d.log import log_to_console, log_to_file
-from unet3d.quiet import quiet_start
-from unet3d.tracking import Tracker, start_run
+from unet3d.tracking import Tracker, connect, start_run
 from unet3d.training.errors import RunStopped
 from unet3d.training.resume import resumed_config
+from unet3d.training.setup import Setup, make_setup
 from unet3d.training.stop import StopRequest, stop_requests
+
+if TYPE_CHECKING:
+    from unet3d.training.loop import Training
 
 log = logging.getLogger(__name__)
 
@@ -19,17 +23,19 @@ log = logging.getLogger(__name__)
 def run_training(config: Config, overrides: list[str]) -> float | None:
     """Train as configured, or go on with `config.resume`; returns the best val/dice.
 
-    Raises ConfigError, DataError or RunError before any long work where that can be known, and
+    Raises ConfigError, DataError or RunError before a run is recorded where that can be known, and
     RunStopped after a signal. The run ends as FINISHED, FAILED or KILLED in the tracking store.
     """
     log_to_console()
     if config.resume:
         config = resumed_config(config, overrides)
     with stop_requests() as stop:
-        tracker, folder = start_run(config)
+        connection = connect(config)
+        setup = make_setup(config)
+        tracker, folder = start_run(config, connection)
         handler = log_to_file(folder / "train.log")
         try:
-            best = _train(config, tracker, folder, stop)
+            best = _train(setup, tracker, folder, stop)
         except (RunStopped, KeyboardInterrupt) as error:
             tracker.finish("KILLED", str(error))
             raise
@@ -41,103 +47,75 @@ def run_training(config: Config, overrides: list[str]) -> float | None:
             logging.getLogger("unet3d").removeHandler(handler)
             handler.close()
         tracker.finish("FINISHED")
-    log.info("run %s finished, best val/dice %.4f", folder.name, best or float("nan"))
     return best
 
 
-def _train(config: Config, tracker: Tracker, folder: Path, stop: StopRequest) -> float | None:
-    from unet3d.data.preprocess import preprocess
-    from unet3d.data.split import make_split, write_split
-    from unet3d.data.stream import make_stream
-    from unet3d.data.targets import make_targets
-    from unet3d.models import stride
-
-    store = preprocess(config.data)
-    targets = make_targets(config.data, store.labels)
-    split = make_split(store.cases, config.data)
-    tracker.log_artifact(write_split(store, split, config.data), "data")
-    stream = make_stream(
-        store,
-        split.train,
-        config.data,
-        config.augment,
-        batch_size=config.batch_size,
-        steps_per_epoch=config.steps_per_epoch,
-        seed=config.seed,
-        stride=stride(config.model),
-    )
-    log.info(
-        "%d cases: %d train, %d val, %d test; outputs %s",
-        *(len(cases) for cases in (store.cases, split.train, split.val, split.test)),
-        ", ".join(targets.names),
-    )
-
-    with quiet_start():  # slow: only once the data is known to be good
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
-    from unet3d.models import build_model
-    from unet3d.models.profile import profile
-    from unet3d.parallel.strategy import make_strategy, set_up_devices
+def _train(setup: Setup, tracker: Tracker, folder: Path, stop: StopRequest) -> float | None:
     from unet3d.training.checkpoint import Progress, load_checkpoint
-    from unet3d.training.loop import Training, best_weights, fit, last_checkpoint
-    from unet3d.training.optimizer import make_optimizer
-    from unet3d.training.schedule import make_schedule
-    from unet3d.training.state import make_state
-    from unet3d.visualize import learning_curves, validation_overlays
+    from unet3d.training.loop import Training, fit, last_checkpoint
 
-    device = set_up_devices(config)
-    strategy = make_strategy(config)
-    with strategy.scope():
-        model = build_model(
-            config.model, channels=len(store.channels), outputs=len(targets.names), seed=config.seed
+    _describe(setup, tracker, folder)
+    training = Training(**vars(setup), tracker=tracker, folder=folder, stop=stop)
+    progress = Progress()
+    if setup.config.resume:
+        progress = load_checkpoint(last_checkpoint(folder), setup.state.variables())
+        for record in progress.history:  # what a kill kept from the tracking store
+            tracker.log_epoch(record)
+        log.info("going on after step %d", progress.step)
+    progress = fit(training, progress)
+    _keep_results(training, progress.history)
+    if progress.best is not None:
+        log.info(
+            "best val/dice %.4f in epoch %d; weights, log and pictures are in %s",
+            progress.best,
+            progress.best_epoch,
+            folder,
         )
-        schedule = make_schedule(config.schedule, config.lr, stream.steps_per_epoch, config.epochs)
-        state = make_state(
-            model,
-            make_optimizer(config.optimizer, schedule),
-            scaled=config.precision == "mixed_float16",
-            ema=config.optimizer.ema,
-        )
-    cost = profile(model, stream.patch_shape, config.batch_size, config.precision)
+    return progress.best
+
+
+def _describe(setup: Setup, tracker: Tracker, folder: Path) -> None:
+    """Say what is going to run, in the log and in the tags."""
+    from unet3d.models.profile import profile
+
+    config, split = setup.config, setup.split
+    log.info("run %s", folder.name)
     log.info(
-        "%s on %s: %s parameters, %.1f GFLOP a patch, about %.2f GB to train",
+        "%s: %d train, %d val, %d test cases; outputs %s",
+        config.data.name,
+        *(len(cases) for cases in (split.train, split.val, split.test)),
+        ", ".join(setup.targets.names),
+    )
+    cost = profile(setup.state.model, setup.stream.patch_shape, config.batch_size, config.precision)
+    log.info(
+        "%s on %s: %s parameters, %.1f GFLOP forward for a patch of %s, about %.2f GB to train",
         config.model.name,
-        device,
+        setup.device,
         f"{cost.parameters:,}",
         cost.flops / 1e9,
+        "x".join(str(size) for size in setup.stream.patch_shape),
         cost.training_bytes / 1e9,
     )
+    tracker.log_artifact(setup.split_file, "data")
     tracker.set_tags(
         {
-            "device": device,
-            "data.fingerprint": store.fingerprint,
-            "data.store": store.key,
+            "device": setup.device,
+            "data.fingerprint": setup.store.fingerprint,
+            "data.store": setup.store.key,
             "model.parameters": str(cost.parameters),
         }
     )
-    progress = Progress()
-    if config.resume:
-        progress = load_checkpoint(last_checkpoint(folder), state.variables())
-        for record in progress.history:  # what a kill kept from the tracking store
-            tracker.log_epoch(record)
-        log.info("going on with run %s after step %d", folder.name, progress.step)
-    training = Training(
-        config,
-        store,
-        stream,
-        split.val[: config.validation.cases],
-        targets,
-        strategy,
-        state,
-        tracker,
-        folder,
-        stop,
-    )
-    progress = fit(training, progress)
-    if best_weights(folder).exists():
-        model.load_weights(best_weights(folder))
-        tracker.log_artifact(best_weights(folder), "model")
+
+
+def _keep_results(training: Training, history: list[dict]) -> None:
+    """The best weights, the pictures and the log, in the run's folder and its artifacts."""
+    from unet3d.training.loop import best_weights
+    from unet3d.visualize import learning_curves, validation_overlays
+
+    best, tracker, folder = best_weights(training.folder), training.tracker, training.folder
+    if best.exists():
+        training.state.model.load_weights(best)
+        tracker.log_artifact(best, "model")
         tracker.log_artifact(validation_overlays(training), "figures")
-    tracker.log_artifact(learning_curves(progress.history, folder), "figures")
-    return progress.best
+    tracker.log_artifact(learning_curves(history, folder), "figures")
+    tracker.log_artifact(folder / "train.log", "log")

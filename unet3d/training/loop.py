@@ -11,18 +11,13 @@ from typing import Any, NoReturn
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from unet3d.config import Config
-from unet3d.data.store import Store
-from unet3d.data.stream import PatchStream
-from unet3d.data.targets import Targets
 from unet3d.metrics import dice_from_counts
 from unet3d.tracking import Tracker
 from unet3d.training.checkpoint import Progress, save_checkpoint
 from unet3d.training.errors import RunError, RunStopped
 from unet3d.training.progress import EpochBar
-from unet3d.training.state import TrainState
+from unet3d.training.setup import Setup
 from unet3d.training.step import make_train_step
 from unet3d.training.stop import StopRequest
 from unet3d.training.validate import CaseResult, make_predictor, summarise, validate_case
@@ -31,16 +26,9 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Setup):
     """All that the loop works with."""
 
-    config: Config
-    store: Store
-    stream: PatchStream
-    val_cases: tuple[str, ...]
-    targets: Targets
-    strategy: tf.distribute.Strategy
-    state: TrainState
     tracker: Tracker
     folder: Path  # outputs/runs/<run id>
     stop: StopRequest
