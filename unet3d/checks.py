@@ -129,7 +129,23 @@ def check_config(config: Config) -> None:
         )
     if config.parallel.name == "none" and config.nodes != 1:
         raise ConfigError(f"nodes: {config.nodes} is not possible with parallel=none; it must be 1")
+    _check_regions(config.data.regions)
     _check_patch(config.data.patch, stride(config.model))
+
+
+def _check_regions(regions: Any) -> None:
+    if regions is None:
+        return
+    if not isinstance(regions, dict) or not regions:
+        raise ConfigError(
+            f"data.regions: {regions} is not possible; write {{whole_tumour: [1,2,3], ...}}"
+        )
+    for name, values in regions.items():
+        if not isinstance(values, list) or not all(type(value) is int for value in values):
+            raise ConfigError(
+                f"data.regions.{name}: {values} is not possible; "
+                "it must be a list of label values, as in [1,2]"
+            )
 
 
 def _check_patch(patch: list[int] | None, stride: int) -> None:

@@ -56,7 +56,7 @@ def _refuse_added(node: Any, prefix: str = "") -> None:
         known = {field.name for field in fields(kind)}
         for key in node:
             if key not in known:
-                raise ConfigError(not_a_setting(f"{prefix}{key}"))
+                raise ConfigError(not_a_setting(f"{prefix}{key!s}"))
         for key in known:
             if not OmegaConf.is_missing(node, key):
                 _refuse_added(node[key], f"{prefix}{key}.")

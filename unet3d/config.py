@@ -37,7 +37,9 @@ class DataConfig:
     root: str = MISSING  # folder that holds dataset.json
     store: str = "${output_dir}/stores"  # preprocessed cases land here, one folder a key
     target: str = "regions"  # regions: one sigmoid output each | classes: one softmax over labels
-    regions: Optional[dict[str, list[int]]] = None  # name -> label values; None: one region a label
+    # {name: [label values]}; None: one region a label. Any, since OmegaConf cannot replace a typed
+    # mapping by another; unet3d/checks.py checks it.
+    regions: Any = None
     spacing: Optional[list[float]] = None  # mm; None keeps each case's own spacing
     dtype: str = "float16"  # of stored images: float16 | bfloat16
     on_bad_case: str = "fail"  # fail | skip

@@ -79,7 +79,6 @@ def _describe(setup: Setup, tracker: Tracker, folder: Path) -> None:
     from unet3d.models.profile import profile
 
     config, split = setup.config, setup.split
-    log.info("run %s", folder.name)
     log.info(
         "%s: %d train, %d val, %d test cases; outputs %s",
         config.data.name,

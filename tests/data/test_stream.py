@@ -1,0 +1,109 @@
+"""The patch stream: a function of (seed, epoch, position), however it is read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.small import small_config
+from unet3d.config import Config, ConfigError
+from unet3d.data.preprocess import preprocess
+from unet3d.data.store import Store
+from unet3d.data.stream import PatchStream, make_stream
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return small_config(tmp_path_factory.mktemp("stream"), "augment=full")
+
+
+@pytest.fixture(scope="module")
+def store(config: Config) -> Store:
+    return preprocess(config.data)
+
+
+def stream(store: Store, config: Config, batch_size: int = 4, **data: object) -> PatchStream:
+    settings = replace(config.data, **data)  # type: ignore[arg-type]
+    return make_stream(
+        store,
+        sorted(store.cases),
+        settings,
+        config.augment,
+        batch_size=batch_size,
+        steps_per_epoch=3,
+        seed=config.seed,
+        stride=4,
+    )
+
+
+def batches(stream: PatchStream, steps: int = 5, **shard: int) -> list[np.ndarray]:
+    return [image.numpy() for image, _ in stream.dataset(0, steps, **shard)]
+
+
+def test_shards_together_are_the_global_batch(store: Store, config: Config) -> None:
+    """n workers see what one worker sees: worker k takes positions k, k + n, ..."""
+    whole = stream(store, config)
+    expected = batches(whole)
+    for shards in (2, 4):
+        parts = [batches(whole, shard=k, shards=shards) for k in range(shards)]
+        for step, images in enumerate(expected):
+            for k in range(shards):
+                np.testing.assert_array_equal(parts[k][step], images[k::shards])
+    halves = batches(whole, replicas=2)
+    np.testing.assert_array_equal(np.concatenate(halves[:2]), expected[0])
+
+
+def test_threads_and_start_do_not_matter(store: Store, config: Config) -> None:
+    """One thread reads what four read, and a stream begun at step 3 is the tail of the whole."""
+    expected = batches(stream(store, config, workers=1))
+    for images, other in zip(expected, batches(stream(store, config, workers=4)), strict=True):
+        np.testing.assert_array_equal(images, other)
+    tail = [image.numpy() for image, _ in stream(store, config).dataset(3, 5)]
+    for images, other in zip(expected[3:], tail, strict=True):
+        np.testing.assert_array_equal(images, other)
+
+
+def test_epochs_and_seeds_differ(store: Store, config: Config) -> None:
+    """The same position gives another patch in another epoch or under another seed."""
+    first = stream(store, config)
+    image, _ = first.sample(0, 0)
+    assert not np.array_equal(image, first.sample(1, 0)[0])
+    assert not np.array_equal(image, replace(first, seed=1).sample(0, 0)[0])
+
+
+def test_every_case_is_visited_equally(store: Store, config: Config) -> None:
+    """Each block of as many positions as there are cases holds every case once."""
+    patches = stream(store, config)
+    for block in range(3):
+        seen = [patches.case_of(0, 4 * block + k) for k in range(4)]
+        assert sorted(seen) == sorted(store.cases)
+
+
+def test_foreground_share(store: Store, config: Config) -> None:
+    """With foreground=1 every patch holds foreground."""
+    plain = replace(config, augment=replace(config.augment, rotate=0.0, scale=0.0))
+    patches = stream(store, plain, foreground=1.0)
+    assert all(patches.sample(0, position)[1].any() for position in range(12))
+
+
+def test_whole_volumes_are_padded_to_one_shape(store: Store, config: Config) -> None:
+    """data.patch=null gives every case whole, in a shape that the stride divides."""
+    plain = replace(config, augment=replace(config.augment, rotate=0.0, scale=0.0, flip=0.0))
+    patches = stream(store, plain, patch=None)
+    assert all(size % 4 == 0 for size in patches.patch_shape)
+    _, label = patches.sample(0, 0)
+    assert label.shape == patches.patch_shape
+    whole = store.label(patches.case_of(0, 0))
+    assert np.count_nonzero(label) == np.count_nonzero(whole)
+
+
+def test_impossible_sizes_are_named(store: Store, config: Config) -> None:
+    """A patch above the volume, off the stride, or a batch that replicas cannot share."""
+    with pytest.raises(ConfigError, match="data.patch: .* is larger than the volumes"):
+        stream(store, config, patch=[64, 64, 64])
+    with pytest.raises(ConfigError, match="data.patch: .* is not divisible by 4"):
+        stream(store, config, patch=[18, 16, 16])
+    with pytest.raises(ConfigError, match="batch_size: 4 cannot be shared by 3 replicas"):
+        stream(store, config).dataset(shards=3)

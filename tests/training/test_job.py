@@ -1,0 +1,119 @@
+"""Trainings in this process, through every setting that changes what is computed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.small import small_config
+from unet3d.config import ConfigError
+from unet3d.training.errors import RunError
+from unet3d.training.job import run_training
+
+
+@pytest.fixture(autouse=True)
+def policy() -> Iterator[None]:
+    """Mixed precision is a global setting of Keras: put it back."""
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def train(folder: Path, *overrides: str) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+    """Train; the variables and the history in the last checkpoint of the newest run."""
+    run_training(small_config(folder, *overrides), [])
+    newest = max((folder / "runs").iterdir(), key=lambda run: run.stat().st_mtime)
+    with np.load(newest / "checkpoints" / "last.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    progress = json.loads(arrays.pop("progress").tobytes().decode())
+    return arrays, progress["history"]
+
+
+def losses(history: list[dict[str, Any]]) -> list[float]:
+    return [record["metrics"]["train/loss"] for record in history]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model=resunet", "model.filters=4", "model.depth=2"),
+        ("data.target=classes", "loss=dice_ce"),
+        ("data.target=classes", "loss=focal", "precision=mixed_bfloat16"),
+        ("data.patch=null", "augment=full", "loss=dice"),
+        ("precision=mixed_float16", "optimizer.clip_norm=1"),
+        ("loss=tversky", "optimizer=sgd", "schedule=cosine", "epochs=2", "val_every=2"),
+        ("loss=focal", "optimizer=adamw", "model.norm=group", "optimizer.ema=0.9"),
+        ("data.spacing=[6,6,6]", "data.folds=2", "data.fold=1", "data.dtype=bfloat16"),
+        ("data.regions={lesion:[1,2,3]}", "augment=light"),
+    ],
+)
+def test_every_kind_of_training_runs(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    """Each loss, precision, target and network goes from data to validated weights."""
+    _, history = train(tmp_path, *overrides)
+    last = history[-1]["metrics"]
+    assert np.isfinite(last["train/loss"]) and np.isfinite(last["val/loss"])
+    assert 0 <= last["val/dice"] <= 1
+    regions = [name for name in last if name.startswith("val/dice_")]
+    assert last["val/dice"] == pytest.approx(np.mean([last[name] for name in regions]))
+    assert list(tmp_path.glob("runs/*/checkpoints/best.weights.h5"))
+    assert list(tmp_path.glob("runs/*/figures/validation.png"))
+
+
+def test_same_seed_same_losses(tmp_path: Path) -> None:
+    """A run is a function of its settings; another seed is another run."""
+    common = ("epochs=2", "augment=full", "steps_per_epoch=3")
+    one, first = train(tmp_path, *common)
+    two, second = train(tmp_path, *common, "data.workers=1")
+    _, other = train(tmp_path, *common, "seed=1")
+    assert losses(first) == losses(second)
+    assert losses(first) != losses(other)
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name])
+
+
+def test_accumulation_does_not_change_the_update(tmp_path: Path) -> None:
+    """A batch computed in two parts gives the weights that it gives in one."""
+    common = ("model.norm=none", "steps_per_epoch=3", "optimizer=sgd", "lr=0.01")
+    whole, _ = train(tmp_path, *common)
+    parts, _ = train(tmp_path, *common, "accumulate=2")
+    for name in whole:
+        np.testing.assert_allclose(whole[name], parts[name], atol=1e-5)
+
+
+def test_infinite_loss_names_step_cases_and_advice(tmp_path: Path) -> None:
+    """A run that diverges stops, and says where and what to try."""
+    with pytest.raises(RunError, match=r"at step \d+, on cases PHANTOM_.*smaller lr"):
+        train(tmp_path, "optimizer=sgd", "lr=1e30", "model.norm=none", "steps_per_epoch=20")
+
+
+def test_patience_stops_a_run_that_does_not_improve(tmp_path: Path) -> None:
+    """With a learning rate of almost 0, validation 2 is not better than validation 1."""
+    _, history = train(tmp_path, "lr=1e-30", "model.norm=none", "patience=1", "epochs=6")
+    assert len(history) == 2
+
+
+def test_settings_at_odds_with_the_data_fail_before_a_run_is_made(tmp_path: Path) -> None:
+    """A patch larger than the volumes and a label that is not there leave no run behind."""
+    with pytest.raises(ConfigError, match="data.patch: .* is larger than the volumes"):
+        train(tmp_path, "data.patch=[64,64,64]")
+    with pytest.raises(ConfigError, match="data.regions.x: label 9 is not a foreground label"):
+        train(tmp_path, "data.regions={x:[9]}")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_resume_of_a_finished_run_goes_on(tmp_path: Path) -> None:
+    """More epochs on a finished run train only those; another lr is refused."""
+    train(tmp_path)
+    (run,) = (tmp_path / "runs").iterdir()
+    resume = ("epochs=2", f"resume={run.name}")
+    with pytest.raises(RunError, match="lr: a run goes on with the settings it began with"):
+        run_training(small_config(tmp_path, *resume, "lr=1"), [*resume, "lr=1"])
+    run_training(small_config(tmp_path, *resume), [*resume])
+    with np.load(run / "checkpoints" / "last.npz") as file:
+        progress = json.loads(file["progress"].tobytes().decode())
+    assert [record["epoch"] for record in progress["history"]] == [1, 2]
