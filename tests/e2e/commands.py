@@ -1,0 +1,49 @@
+"""Starts the real commands, as a user does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SMALL = ("experiment=smoke", "validation.overlap=0")
+
+
+def start(folder: Path, *overrides: str, **environment: str) -> subprocess.Popen[str]:
+    """`python train.py` with the smallest data set, in `folder`, its output in `folder`/output."""
+    output = (folder / "output").open("a")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    return subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "train.py"), *SMALL, *overrides],
+        cwd=folder,
+        env={**clean, "PYTHONPATH": str(REPOSITORY), **environment},
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def train(folder: Path, *overrides: str, **environment: str) -> tuple[int, str]:
+    """Run to the end; exit code and everything printed by this call."""
+    path = folder / "output"
+    before = len(path.read_text()) if path.exists() else 0
+    code = start(folder, *overrides, **environment).wait(timeout=300)
+    return code, path.read_text()[before:]
+
+
+def wait_for(folder: Path, text: str, process: subprocess.Popen[str]) -> None:
+    """Until `text` is in the output; fails with the output when the process ends before."""
+    deadline = time.monotonic() + 240
+    while text not in (told := (folder / "output").read_text()):
+        ended = process.poll() is not None and text not in (folder / "output").read_text()
+        assert not ended and time.monotonic() < deadline, told
+        time.sleep(0.02)
+
+
+def only_run(folder: Path) -> Path:
+    """The folder of the one run under outputs/."""
+    (run,) = (folder / "outputs" / "runs").iterdir()
+    return run
