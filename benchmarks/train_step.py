@@ -1,8 +1,8 @@
 """What the loop costs beyond the bare training step: python benchmarks/train_step.py
 
-An epoch of the real loop (stream, augmentation, bookkeeping, checkpoint) against as many calls of the
-same compiled step on one batch that is already in memory, in turn, on phantoms. The ratio's goal is
-1.05 at most.
+An epoch of the real loop (stream, augmentation, bookkeeping, checkpoint) against as many calls of
+the same compiled step on one batch that is already in memory, in turn, on phantoms. The ratio's
+goal is 1.05 at most.
 """
 
 from __future__ import annotations

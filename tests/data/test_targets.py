@@ -20,6 +20,9 @@ def test_regions_overlap_and_classes_do_not() -> None:
     each = make_targets(DataConfig(), LABELS)
     assert each.names == ("edema", "non_enhancing_tumor", "enhancing")
     np.testing.assert_array_equal(each.encode(label)[1:], np.eye(3))
+    classes = make_targets(DataConfig(target="classes"), LABELS)
+    assert classes.names[0] == "background" and classes.exclusive
+    np.testing.assert_array_equal(classes.encode(label), np.eye(4))
 
 
 def test_unknown_and_background_labels_are_named() -> None:

@@ -12,12 +12,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = ("experiment=smoke", "validation.overlap=0")
 
 
-def start(folder: Path, *overrides: str, **environment: str) -> subprocess.Popen[str]:
-    """`python train.py` with the smallest data set, in `folder`, its output in `folder`/output."""
+def start(
+    folder: Path, *overrides: str, base: tuple[str, ...] = SMALL, **environment: str
+) -> subprocess.Popen[str]:
+    """`python train.py` with `base` and `overrides` in `folder`, its output in `folder`/output."""
     output = (folder / "output").open("a")
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     return subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "train.py"), *SMALL, *overrides],
+        [sys.executable, str(REPOSITORY / "train.py"), *base, *overrides],
         cwd=folder,
         env={**clean, "PYTHONPATH": str(REPOSITORY), **environment},
         stdout=output,
@@ -26,11 +28,13 @@ def start(folder: Path, *overrides: str, **environment: str) -> subprocess.Popen
     )
 
 
-def train(folder: Path, *overrides: str, **environment: str) -> tuple[int, str]:
+def train(
+    folder: Path, *overrides: str, base: tuple[str, ...] = SMALL, **environment: str
+) -> tuple[int, str]:
     """Run to the end; exit code and everything printed by this call."""
     path = folder / "output"
     before = len(path.read_text()) if path.exists() else 0
-    code = start(folder, *overrides, **environment).wait(timeout=300)
+    code = start(folder, *overrides, base=base, **environment).wait(timeout=300)
     return code, path.read_text()[before:]
 
 

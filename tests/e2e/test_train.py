@@ -90,7 +90,7 @@ def test_kill_and_resume_equal_an_undisturbed_run(tmp_path: Path, undisturbed: P
     process.kill()
     assert process.wait() == -signal.SIGKILL
     run_id = only_run(tmp_path).name
-    code, told = train(tmp_path, f"resume={run_id}")
+    code, told = train(tmp_path, f"resume={run_id}", base=())
     assert code == 0, told
     assert_same_training(tmp_path, undisturbed)
     assert_recorded_once(client(tmp_path), run_id, 4)
@@ -106,7 +106,7 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path, undisturbed: Path) 
     told = (tmp_path / "output").read_text()
     assert f"go on with: python train.py resume={run_id}" in told
     assert client(tmp_path).get_run(run_id).info.status == "KILLED"
-    code, told = train(tmp_path, f"resume={run_id}")
+    code, told = train(tmp_path, f"resume={run_id}", base=())
     assert code == 0, told
     assert_same_training(tmp_path, undisturbed)
     assert_recorded_once(client(tmp_path), run_id, 4)
@@ -116,7 +116,7 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path, undisturbed: Path) 
     ("overrides", "told"),
     [
         (["batch_size=0"], "error: batch_size: 0 is not possible; it must be 1 or more"),
-        (["data.patch=[17,16,16]"], "error: data.patch: [17, 16, 16] is not divisible by 4"),
+        (["data.patch=[17,16,16]"], "error: data.patch: [17, 16, 16] is not divisible by 8"),
         (["data=msd", "data.root=nowhere"], "error: nowhere/dataset.json: No such file"),
         (["resume=abc"], "error: resume: abc is not a run in outputs/runs"),
     ],
@@ -125,7 +125,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     tmp_path: Path, overrides: list[str], told: str
 ) -> None:
     """No traceback, nothing but the line, no run left behind."""
-    code, output = train(tmp_path, *overrides)
+    code, output = train(tmp_path, *overrides, base=())
     assert code == 2
     assert output.startswith(told) and output.count("\n") == 1
     assert not (tmp_path / "outputs" / "runs").exists()
@@ -133,14 +133,14 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 def test_help_and_settings_are_printed(tmp_path: Path) -> None:
     """--help lists groups and examples, --cfg job the composed settings."""
-    _, told = train(tmp_path, "--help")
+    _, told = train(tmp_path, "--help", base=())
     assert "model: " in told and "python train.py resume=<run id>" in told
-    _, told = train(tmp_path, "--cfg", "job", "optimizer=sgd")
+    _, told = train(tmp_path, "--cfg", "job", "optimizer=sgd", base=())
     assert "momentum: 0.99" in told
 
 
 def test_many_processes_open_an_empty_store_at_once(tmp_path: Path) -> None:
-    """The schema is made once: none of four that start together fails or sees another experiment."""
+    """The schema is made once: of four that start together none fails, all see one experiment."""
     code = (
         "import sys; from unet3d.cli import compose_config; from unet3d.tracking import connect; "
         "print(connect(compose_config([])).experiment)"
@@ -163,9 +163,11 @@ def test_many_processes_open_an_empty_store_at_once(tmp_path: Path) -> None:
 def serve(folder: Path, port: int) -> subprocess.Popen[str]:
     """A real MLflow server on its own data base."""
     return subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
-        + ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
-        + ["--artifacts-destination", str(folder / "artifacts")],
+        [
+            *(sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)),
+            *("--backend-store-uri", f"sqlite:///{folder}/server.db"),
+            *("--artifacts-destination", str(folder / "artifacts")),
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

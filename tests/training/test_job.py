@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.small import small_config
 from unet3d.config import ConfigError
@@ -45,7 +46,7 @@ def losses(history: list[dict[str, Any]]) -> list[float]:
         ("data.target=classes", "loss=dice_ce"),
         ("data.target=classes", "loss=focal", "precision=mixed_bfloat16"),
         ("data.patch=null", "augment=full", "loss=dice"),
-        ("precision=mixed_float16", "optimizer.clip_norm=1"),
+        ("precision=mixed_bfloat16", "optimizer.clip_norm=1"),
         ("loss=tversky", "optimizer=sgd", "schedule=cosine", "epochs=2", "val_every=2"),
         ("loss=focal", "optimizer=adamw", "model.norm=group", "optimizer.ema=0.9"),
         ("data.spacing=[6,6,6]", "data.folds=2", "data.fold=1", "data.dtype=bfloat16"),
@@ -62,6 +63,14 @@ def test_every_kind_of_training_runs(tmp_path: Path, overrides: tuple[str, ...])
     assert last["val/dice"] == pytest.approx(np.mean([last[name] for name in regions]))
     assert list(tmp_path.glob("runs/*/checkpoints/best.weights.h5"))
     assert list(tmp_path.glob("runs/*/figures/validation.png"))
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
+def test_float16_without_a_gpu_is_named(tmp_path: Path) -> None:
+    """TensorFlow pools in float16 on GPUs only: that is said before a run is made."""
+    with pytest.raises(ConfigError, match="precision: mixed_float16 needs a GPU"):
+        train(tmp_path, "precision=mixed_float16")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_same_seed_same_losses(tmp_path: Path) -> None:

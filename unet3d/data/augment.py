@@ -59,7 +59,7 @@ def resample(
     moved = np.empty((*patch, image.shape[-1]), dtype=np.float32)
     for channel in range(image.shape[-1]):
         ndimage.affine_transform(
-            np.ascontiguousarray(image[..., channel]),
+            np.ascontiguousarray(image[..., channel], dtype=np.float32),
             spatial.matrix,
             offset,
             patch,

@@ -57,6 +57,8 @@ class PatchStream:
         start = self._draw_start(rng, case)
         image, label = self._read(case, start, spatial)
         image, label = flip(rng, image, label, self.augment)
+        # 16 bits up to here: the one pass that widens also lays the flipped voxels out in order.
+        image = np.ascontiguousarray(image, dtype=np.float32)
         image = change_intensity(rng, image, self.augment)
         return np.ascontiguousarray(image), np.ascontiguousarray(label)
 
@@ -90,7 +92,7 @@ class PatchStream:
         margins = [
             (w.start - f, f + e - w.stop) for w, f, e in zip((x, y, z), first, extent, strict=True)
         ]
-        image: np.ndarray = self.store.image(case, (x, y, z)).astype(np.float32)
+        image = self.store.image(case, (x, y, z))
         label = self.store.label(case, (x, y, z))
         if any(before or after for before, after in margins):
             image, label = np.pad(image, [*margins, (0, 0)]), np.pad(label, margins)

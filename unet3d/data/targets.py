@@ -29,7 +29,8 @@ def make_targets(data: DataConfig, labels: dict[int, str]) -> Targets:
     Raises ConfigError for an unknown target, and for a region of labels that do not exist.
     """
     if data.target == "classes":
-        return _targets({_slug(name): [value] for value, name in sorted(labels.items())}, True)
+        named = {0: "background"} | labels
+        return _targets({_slug(name): [value] for value, name in sorted(named.items())}, True)
     if data.target != "regions":
         raise ConfigError(f"data.target: {data.target} is not known; choose regions or classes")
     regions = data.regions or {_slug(n): [v] for v, n in sorted(labels.items()) if v != 0}

@@ -30,6 +30,11 @@ def set_up_devices(config: Config) -> str:
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
+    if config.precision == "mixed_float16" and not gpus:
+        raise ConfigError(
+            "precision: mixed_float16 needs a GPU, TensorFlow has no float16 pooling on CPU; "
+            "choose float32 or mixed_bfloat16"
+        )
     keras.config.set_dtype_policy(config.precision)
     if gpus:
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
