@@ -69,7 +69,7 @@ RULES: dict[str, Rule] = {
     "data.phantom.spacing": THREE_SPACINGS,
     "data.phantom.noise": AT_LEAST_0,
     "data.phantom.bias_field": BELOW_1,
-    "model.norm": one_of("batch", "group", "instance", "none"),
+    "model.norm": one_of("batch", "sync_batch", "group", "instance", "none"),
     "model.filters": AT_LEAST_1,
     "model.max_filters": AT_LEAST_1,
     "model.depth": (lambda v: 1 <= v <= 8, "must be from 1 to 8"),
@@ -103,6 +103,17 @@ RULES: dict[str, Rule] = {
     "augment.gamma_range": RANGE,
     "augment.contrast_range": RANGE,
     "tracking.system_interval": POSITIVE,
+    "parallel.devices": AT_LEAST_1,
+    "parallel.gpus_per_node": AT_LEAST_0,
+    "parallel.cpus_per_node": AT_LEAST_1,
+    "parallel.wait_for_nodes": AT_LEAST_0,
+    "parallel.max_failures": AT_LEAST_0,
+    "parallel.hang_timeout": (lambda v: v >= 5, "must be 5 seconds or more"),
+    "parallel.lr_scaling": one_of("none", "linear", "sqrt"),
+    "parallel.warmup_epochs": AT_LEAST_0,
+    "parallel.communication": one_of("auto", "ring", "nccl"),
+    "parallel.pack_mb": AT_LEAST_0,
+    "parallel.compression": one_of("none", "float16"),
 }
 
 
@@ -127,10 +138,43 @@ def check_config(config: Config) -> None:
             f"schedule.warmup_epochs: {config.schedule.warmup_epochs} is not possible; "
             f"it must be below epochs={config.epochs}"
         )
-    if config.parallel.name == "none" and config.nodes != 1:
-        raise ConfigError(f"nodes: {config.nodes} is not possible with parallel=none; it must be 1")
+    _check_parallel(config)
     _check_regions(config.data.regions)
     _check_patch(config.data.patch, stride(config.model))
+
+
+def _check_parallel(config: Config) -> None:
+    nodes, devices = config.nodes, config.parallel.devices
+    if config.parallel.name == "none":
+        if nodes != 1:
+            raise ConfigError(f"nodes: {nodes} is not possible with parallel=none; it must be 1")
+        if devices not in (None, 1):
+            raise ConfigError(
+                f"parallel.devices: {devices} is not possible with parallel=none; "
+                "type parallel=data"
+            )
+    if nodes > 1 and devices is not None:
+        raise ConfigError(
+            f"parallel.devices: {devices} is of nodes=1; with nodes={nodes} the replicas of a "
+            "node are its GPUs, see parallel.gpus_per_node"
+        )
+    check_batch(config, nodes * (devices or 1))
+
+
+def check_batch(config: Config, replicas: int) -> None:
+    """ConfigError unless the global batch comes out even over `replicas` and its parts."""
+    parts = replicas * config.accumulate
+    if config.batch_size % parts:
+        below = config.batch_size // parts * parts
+        sizes = [size for size in (below, below + parts) if size]
+        told = " or ".join(f"batch_size={size}" for size in sizes)
+        over = f"{replicas} replicas" + (
+            f" in {config.accumulate} parts (accumulate)" if config.accumulate > 1 else ""
+        )
+        raise ConfigError(
+            f"batch_size: {config.batch_size} is the global batch and cannot be shared by {over}; "
+            f"type {told}"
+        )
 
 
 def _check_regions(regions: Any) -> None:

@@ -63,7 +63,7 @@ class ModelConfig:
     filters: int = 8  # of the first level; each level doubles them
     max_filters: int = 320
     depth: int = 3  # number of poolings
-    norm: str = "batch"  # batch | group | instance | none
+    norm: str = "batch"  # batch | sync_batch (over all replicas) | group | instance | none
     groups: int = 8  # of norm=group
     activation: str = "relu"  # any Keras activation, or leaky_relu
     dropout: float = 0.0
@@ -149,7 +149,21 @@ class AugmentConfig:
 class ParallelConfig:
     """Where and over how many devices a run trains."""
 
-    name: str = MISSING  # none
+    name: str = MISSING  # none | data
+    devices: Optional[int] = None  # replicas with nodes=1; None: all GPUs. No GPU: logical CPUs
+    address: Optional[str] = None  # of a Ray cluster, or auto; None: RAY_ADDRESS, else none
+    gpus_per_node: Optional[int] = None  # None: as many as the poorest node has
+    cpus_per_node: Optional[int] = None  # None: as many as the poorest node has
+    wait_for_nodes: float = 0.0  # seconds, for a cluster that is starting
+    max_failures: int = 3  # lost workers after which a run is given up
+    elastic: bool = False  # go on with fewer workers, at the same global batch, when a node is lost
+    hang_timeout: float = 60.0  # seconds without an answer after which a worker counts as lost
+    lr_scaling: str = "none"  # of lr by the number of replicas: none | linear | sqrt
+    warmup_epochs: float = 1.0  # of a scaled lr whose schedule has no warm-up of its own
+    communication: str = "auto"  # between nodes: auto | ring | nccl
+    pack_mb: float = 0.0  # gradients sent at once, in MB; 0: TensorFlow decides
+    compression: str = "none"  # of gradients on their way: none | float16
+    baseline: Optional[str] = None  # id of a one-replica run, for perf/scaling_efficiency
 
 
 @dataclass

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = logging.getLogger("unet3d")
@@ -19,9 +21,14 @@ def log_to_console() -> None:
         ROOT.addHandler(handler)
 
 
-def log_to_file(path: Path) -> logging.Handler:
-    """Append the project's log lines to `path`; returns the handler, to be closed by the caller."""
+@contextmanager
+def log_to_file(path: Path) -> Iterator[None]:
+    """Append the project's log lines to `path` while the block runs."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     ROOT.addHandler(handler)
-    return handler
+    try:
+        yield
+    finally:
+        ROOT.removeHandler(handler)
+        handler.close()

@@ -111,7 +111,7 @@ def start_run(config: Config, connection: Connection | None) -> tuple[Tracker, P
         run_id = tracker.run_id
     folder = run_folder(config, run_id)
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    if not config.resume:
+    if not (folder / "config.yaml").exists():
         from omegaconf import OmegaConf
 
         from unet3d.data.atomic import write_text
@@ -120,6 +120,17 @@ def start_run(config: Config, connection: Connection | None) -> tuple[Tracker, P
         tracker.log_artifact(folder / "config.yaml", "config")
     log.info("run %s in %s", run_id, folder)
     return tracker, folder
+
+
+def end_run(config: Config, status: str, reason: str) -> None:
+    """Close run `config.resume`, whose own process could not; a store that is away is a warning."""
+    try:
+        connection = connect(config)
+        if connection:
+            connection.client.set_tag(config.resume, "unet3d.reason", reason[:5000])
+            connection.client.set_terminated(config.resume, status)
+    except Exception as error:
+        log.warning("tracking: run %s could not be closed (%s)", config.resume, _short(error))
 
 
 class MlflowTracker:

@@ -45,9 +45,18 @@ def largest_lesion_centre(mask: np.ndarray) -> tuple[int, ...]:
 
 def validation_overlays(training: Training) -> Path:
     """A PNG: image, truth and prediction of validation cases, three planes through the lesion."""
+    import tensorflow as tf
+
     from unet3d.training.validate import make_predictor, predict_case, segment
 
-    predictor, targets = make_predictor(training.state.model), training.targets
+    targets = training.targets
+    # By the chief alone, hence outside a strategy that waits for the other workers.
+    predictor = make_predictor(
+        training.state.model,
+        tf.distribute.get_strategy(),
+        1,
+        training.config.validation.batch_size,
+    )
     shown = range(1, len(targets.names)) if targets.exclusive else range(len(targets.names))
     cases = training.val_cases[:MAX_CASES]
     figure = _figure(figsize=(11, 10 * len(cases)), layout="constrained")

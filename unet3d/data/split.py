@@ -46,13 +46,18 @@ def make_split(case_ids: Iterable[str], data: DataConfig) -> Split:
     return Split(tuple(sorted(train)), tuple(sorted(val)), tuple(sorted(test)))
 
 
-def write_split(store: Store, split: Split, data: DataConfig) -> Path:
-    """Write the ids and the settings they came from to the store's folder; returns the file."""
+def split_path(store: Store, data: DataConfig) -> Path:
+    """The file beside the store for the split of these settings."""
     shares = "-".join(f"{share:g}" for share in (data.split.train, data.split.val, data.split.test))
     name = f"seed{data.split_seed}_{shares}"
     if data.folds is not None:
         name += f"_fold{data.fold}of{data.folds}"
-    path = store.path / "splits" / f"{name}.json"
+    return store.path / "splits" / f"{name}.json"
+
+
+def write_split(store: Store, split: Split, data: DataConfig) -> Path:
+    """Write the ids and the settings they came from to the store's folder; returns the file."""
+    path = split_path(store, data)
     settings = {
         "split": asdict(data.split),
         "split_seed": data.split_seed,

@@ -12,7 +12,7 @@ from keras import layers
 
 from unet3d.config import ConfigError, ModelConfig
 
-NORMS = ("batch", "group", "instance", "none")
+NORMS = ("batch", "sync_batch", "group", "instance", "none")
 LEAKY_SLOPE = 0.01  # nnU-Net's; Keras' own default is far steeper
 
 
@@ -61,15 +61,18 @@ class Blocks:
         )(x)
 
     def norm(self, x: Any, name: str) -> Any:
-        """The configured normalisation; batch statistics are taken over all replicas."""
+        """The configured normalisation.
+
+        Batch statistics are a replica's own, or with sync_batch those of the global batch.
+        """
         kind = self.model.norm
         if kind == "none":
             return x
-        if kind == "batch":
+        if kind in ("batch", "sync_batch"):
             # Keras' momentum of 0.99 would leave the moving statistics near their initial values
             # for the first hundreds of steps, longer than a short run lasts.
             layer = layers.BatchNormalization(
-                momentum=0.9, epsilon=1e-5, synchronized=True, name=name
+                momentum=0.9, epsilon=1e-5, synchronized=kind == "sync_batch", name=name
             )
         elif kind == "group":
             groups = dividing_groups(self.model.groups, x.shape[-1])

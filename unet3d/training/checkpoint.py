@@ -43,16 +43,8 @@ def load_checkpoint(path: Path, variables: dict[str, Any]) -> Progress:
 
     Raises RunError where the file is missing, damaged, or of another network or optimizer.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            stored = {name: file[name] for name in file.files}
-        progress = Progress(**json.loads(stored.pop("progress").tobytes().decode()))
-    except FileNotFoundError:
-        raise RunError(
-            f"{path}: there is no checkpoint; the run stopped before its first one, start it anew"
-        ) from None
-    except Exception as error:
-        raise RunError(f"{path}: the checkpoint cannot be read ({error})") from error
+    stored = _arrays(path)
+    progress = _progress(stored.pop("progress"))
     if stored.keys() != variables.keys():
         raise RunError(f"{path}: the checkpoint is of another network or optimizer")
     for name, variable in variables.items():
@@ -63,3 +55,35 @@ def load_checkpoint(path: Path, variables: dict[str, Any]) -> Progress:
     for name, variable in variables.items():
         variable.assign(stored[name])
     return progress
+
+
+def read_progress(path: Path) -> Progress:
+    """The progress in a checkpoint. Raises RunError as `load_checkpoint` does."""
+    return _progress(_arrays(path, "progress")["progress"])
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """The state to resume from, in a run's folder."""
+    return folder / "checkpoints" / "last.npz"
+
+
+def best_weights(folder: Path) -> Path:
+    """The best network's weights in a run's folder, for keras.Model.load_weights."""
+    return folder / "checkpoints" / "best.weights.h5"
+
+
+def _arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint, or those of `names`."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names or file.files}
+    except FileNotFoundError:
+        raise RunError(
+            f"{path}: there is no checkpoint; the run stopped before its first one, start it anew"
+        ) from None
+    except Exception as error:
+        raise RunError(f"{path}: the checkpoint cannot be read ({error})") from error
+
+
+def _progress(text: np.ndarray) -> Progress:
+    return Progress(**json.loads(text.tobytes().decode()))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unet3d.config import Config
 from unet3d.log import log_to_console, log_to_file
-from unet3d.tracking import Tracker, connect, start_run
-from unet3d.training.errors import RunStopped
+from unet3d.parallel.place import ALONE, Place
+from unet3d.tracking import NoTracker, Tracker, connect, run_folder, start_run
+from unet3d.training.errors import RunError, RunStopped
 from unet3d.training.resume import resumed_config
 from unet3d.training.setup import Setup, make_setup
 from unet3d.training.stop import StopRequest, stop_requests
@@ -20,50 +22,62 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run_training(config: Config, overrides: list[str]) -> float | None:
+def run_training(config: Config, overrides: list[str], place: Place = ALONE) -> float | None:
     """Train as configured, or go on with `config.resume`; returns the best val/dice.
+
+    place: of this process among the workers that train together; the chief records the run.
 
     Raises ConfigError, DataError or RunError before a run is recorded where that can be known, and
     RunStopped after a signal. The run ends as FINISHED, FAILED or KILLED in the tracking store.
     """
     log_to_console()
-    if config.resume:
+    if config.resume and place.job is None:  # a job's settings are resolved before it starts
         config = resumed_config(config, overrides)
-    with stop_requests() as stop:
-        connection = connect(config)
-        setup = make_setup(config)
+    with stop_requests(place) as stop:
+        connection = connect(config) if place.chief else None
+        setup = make_setup(config, place)
+        if not place.chief:
+            folder = run_folder(config, place.announced())
+            return _train(setup, NoTracker(), folder, stop)
         tracker, folder = start_run(config, connection)
-        handler = log_to_file(folder / "train.log")
-        try:
-            best = _train(setup, tracker, folder, stop)
-        except (RunStopped, KeyboardInterrupt) as error:
-            tracker.finish("KILLED", str(error))
-            raise
-        except BaseException as error:
+        with log_to_file(folder / "train.log"):
+            place.announce(folder.name)
+            return _recorded(setup, tracker, folder, stop)
+
+
+def _recorded(setup: Setup, tracker: Tracker, folder: Path, stop: StopRequest) -> float | None:
+    """Train, and close the run in the tracking store with how it ended."""
+    try:
+        best = _train(setup, tracker, folder, stop)
+    except (RunStopped, KeyboardInterrupt) as error:
+        tracker.finish("KILLED", str(error))
+        raise
+    except BaseException as error:
+        # In a job another worker's end shows here as any error; the job starts all anew, or fails.
+        if setup.place.job is None or isinstance(error, RunError):
             log.error("failed: %s", error)
             tracker.finish("FAILED", str(error))
-            raise
-        finally:
-            logging.getLogger("unet3d").removeHandler(handler)
-            handler.close()
-        tracker.finish("FINISHED")
+        raise
+    tracker.finish("FINISHED")
     return best
 
 
 def _train(setup: Setup, tracker: Tracker, folder: Path, stop: StopRequest) -> float | None:
-    from unet3d.training.checkpoint import Progress, load_checkpoint
-    from unet3d.training.loop import Training, fit, last_checkpoint
+    from unet3d.training.checkpoint import Progress, last_checkpoint, load_checkpoint
+    from unet3d.training.loop import Training, fit
 
-    _describe(setup, tracker, folder)
+    _describe(setup, tracker)
     training = Training(**vars(setup), tracker=tracker, folder=folder, stop=stop)
     progress = Progress()
-    if setup.config.resume:
+    lost_before_first = setup.place.restarts and not last_checkpoint(folder).exists()
+    if setup.config.resume and not lost_before_first:
         progress = load_checkpoint(last_checkpoint(folder), setup.state.variables())
         for record in progress.history:  # what a kill kept from the tracking store
             tracker.log_epoch(record)
         log.info("going on after step %d", progress.step)
     progress = fit(training, progress)
-    _keep_results(training, progress.history)
+    if setup.place.chief:
+        _keep_results(training, progress.history)
     if progress.best is not None:
         log.info(
             "best val/dice %.4f in epoch %d; weights, log and pictures are in %s",
@@ -74,7 +88,7 @@ def _train(setup: Setup, tracker: Tracker, folder: Path, stop: StopRequest) -> f
     return progress.best
 
 
-def _describe(setup: Setup, tracker: Tracker, folder: Path) -> None:
+def _describe(setup: Setup, tracker: Tracker) -> None:
     """Say what is going to run, in the log and in the tags."""
     from unet3d.models.profile import profile
 
@@ -95,6 +109,15 @@ def _describe(setup: Setup, tracker: Tracker, folder: Path) -> None:
         "x".join(str(size) for size in setup.stream.patch_shape),
         cost.training_bytes / 1e9,
     )
+    place, replicas = setup.place, setup.strategy.num_replicas_in_sync
+    if replicas > 1:
+        log.info(
+            "%d replicas on %d workers, %d patches each of the global batch of %d",
+            replicas,
+            place.workers,
+            config.batch_size // replicas,
+            config.batch_size,
+        )
     tracker.log_artifact(setup.split_file, "data")
     tracker.set_tags(
         {
@@ -102,13 +125,17 @@ def _describe(setup: Setup, tracker: Tracker, folder: Path) -> None:
             "data.fingerprint": setup.store.fingerprint,
             "data.store": setup.store.key,
             "model.parameters": str(cost.parameters),
+            "parallel.world_size": str(replicas),
+            "parallel.workers": str(place.workers),
+            "parallel.placement": ", ".join(place.hosts) or socket.gethostname(),
+            "parallel.restarts": str(place.restarts),
         }
     )
 
 
 def _keep_results(training: Training, history: list[dict]) -> None:
     """The best weights, the pictures and the log, in the run's folder and its artifacts."""
-    from unet3d.training.loop import best_weights
+    from unet3d.training.checkpoint import best_weights
     from unet3d.visualize import learning_curves, validation_overlays
 
     best, tracker, folder = best_weights(training.folder), training.tracker, training.folder

@@ -13,14 +13,27 @@ import keras
 import numpy as np
 
 from unet3d.metrics import dice_from_counts
+from unet3d.parallel.strategy import local_replicas, sum_over_workers, time_all_reduce
 from unet3d.tracking import Tracker
-from unet3d.training.checkpoint import Progress, save_checkpoint
+from unet3d.training.checkpoint import (
+    Progress,
+    best_weights,
+    last_checkpoint,
+    save_checkpoint,
+)
 from unet3d.training.errors import RunError, RunStopped
 from unet3d.training.progress import EpochBar
 from unet3d.training.setup import Setup
-from unet3d.training.step import make_train_step
+from unet3d.training.step import make_statistics_mean, make_train_step
 from unet3d.training.stop import StopRequest
-from unet3d.training.validate import CaseResult, make_predictor, summarise, validate_case
+from unet3d.training.validate import (
+    CaseResult,
+    Predictor,
+    gather,
+    make_predictor,
+    summarise,
+    validate_case,
+)
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +54,30 @@ class EpochTimes:
     start: float = field(default_factory=time.perf_counter)
     waiting: float = 0.0
     steps: int = 0
+    end: float | None = None
 
-    def metrics(self, batch_size: int) -> dict[str, float]:
+    def metrics(
+        self, batch_size: int, replicas: int = 1, reduce_ms: float = 0.0, baseline: float = 0.0
+    ) -> dict[str, float]:
+        """perf/...; reduce_ms: of one all-reduce of all gradients; baseline: patches/s of one."""
         if not self.steps:  # resumed between the last step and the end of its validation
             return {}
-        elapsed = time.perf_counter() - self.start
-        return {
+        elapsed = (self.end or time.perf_counter()) - self.start
+        metrics = {
             "perf/step_ms": 1000 * elapsed / self.steps,
             "perf/patches_per_s": self.steps * batch_size / elapsed,
             "perf/data_wait_pct": 100 * self.waiting / elapsed,
         }
+        if replicas > 1:
+            metrics |= {
+                "perf/patches_per_s_replica": metrics["perf/patches_per_s"] / replicas,
+                "perf/allreduce_ms": reduce_ms,
+                "perf/allreduce_pct": 100 * reduce_ms / metrics["perf/step_ms"],
+            }
+        if baseline:
+            speedup = metrics["perf/patches_per_s"] / baseline
+            metrics |= {"perf/speedup": speedup, "perf/scaling_efficiency": speedup / replicas}
+        return metrics
 
 
 def fit(training: Training, progress: Progress) -> Progress:
@@ -58,20 +85,24 @@ def fit(training: Training, progress: Progress) -> Progress:
 
     Raises RunStopped after a signal, and RunError on a loss that is not a number.
     """
-    config, stream = training.config, training.stream
-    per_epoch = stream.steps_per_epoch
-    train_step = make_train_step(training.state, config, training.targets, training.strategy)
-    predictor = make_predictor(training.state.model)
-    batches = iter(
-        training.strategy.experimental_distribute_dataset(
-            stream.dataset(progress.step, config.epochs * per_epoch)
-        )
+    config, strategy = training.config, training.strategy
+    train_step = make_train_step(training.state, config, training.targets, strategy)
+    statistics_mean = make_statistics_mean(training.state, strategy)
+    predictor = make_predictor(
+        training.state.model,
+        strategy,
+        local_replicas(strategy, training.place),
+        config.validation.batch_size,
     )
+    batches = iter(distributed_batches(training, progress.step))
+    reduce_ms = time_all_reduce(training.state.model, strategy, config.parallel)
     training.stop.deferred = True
     while len(progress.history) < config.epochs:
         epoch = len(progress.history) + 1
         times = run_epoch(training, progress, train_step, batches, epoch)
-        metrics = _epoch_metrics(training, progress, times)
+        if statistics_mean:
+            statistics_mean()
+        metrics = _epoch_metrics(training, progress, times, reduce_ms)
         if epoch % config.val_every == 0 or epoch == config.epochs:
             metrics |= _validate(training, progress, predictor, epoch)
         _close_epoch(training, progress, epoch, metrics)
@@ -79,6 +110,21 @@ def fit(training: Training, progress: Progress) -> Progress:
             log.info("stopping early: no better val/dice in %d validations", progress.since_best)
             break
     return progress
+
+
+def distributed_batches(training: Training, first_step: int) -> Any:
+    """Each worker's own positions of the global batches, a batch a replica."""
+    strategy, config, stream = training.strategy, training.config, training.stream
+    place = training.place
+    return strategy.distribute_datasets_from_function(
+        lambda context: stream.dataset(
+            first_step,
+            config.epochs * stream.steps_per_epoch,
+            shard=place.rank,
+            shards=place.workers,
+            replicas=local_replicas(strategy, place),
+        )
+    )
 
 
 def run_epoch(
@@ -94,19 +140,19 @@ def run_epoch(
             asked = time.perf_counter()
             images, labels = next(batches)
             times.waiting += time.perf_counter() - asked
-            measured = train_step(images, labels)
-            loss = float(measured.loss)
-            if not math.isfinite(loss):
-                _fail_on_loss(training, progress.step, loss)
-            counts += measured.counts.numpy()
-            progress.epoch_loss += loss
+            measured = train_step(images, labels, training.stop.signal is not None)
+            if not math.isfinite(measured.loss):
+                _fail_on_loss(training, progress.step, measured.loss)
+            counts += measured.counts
+            progress.epoch_loss += measured.loss
             progress.step += 1
             times.steps += 1
             progress.epoch_counts = counts.tolist()
             done = (progress.step - 1) % per_epoch + 1
             bar.update(done, progress.epoch_loss / done, _mean_dice(training, counts))
-            if training.stop.signal is not None:
+            if measured.stop:
                 _save_and_stop(training, progress)
+    times.end = time.perf_counter()
     return times
 
 
@@ -115,31 +161,51 @@ def _mean_dice(training: Training, counts: np.ndarray) -> float:
     return float(np.mean(values[1:] if training.targets.exclusive else values))
 
 
-def _epoch_metrics(training: Training, progress: Progress, times: EpochTimes) -> dict[str, float]:
+def _epoch_metrics(
+    training: Training, progress: Progress, times: EpochTimes, reduce_ms: float
+) -> dict[str, float]:
     """train/... and perf/... of the epoch that has just ended; the sums start anew."""
     metrics = {
         "train/loss": progress.epoch_loss / training.stream.steps_per_epoch,
         "train/dice": _mean_dice(training, np.array(progress.epoch_counts)),
         "train/lr": float(keras.ops.convert_to_numpy(training.state.optimizer.learning_rate)),
-        **times.metrics(training.config.batch_size),
+        **times.metrics(
+            training.config.batch_size,
+            training.strategy.num_replicas_in_sync,
+            reduce_ms,
+            training.baseline,
+        ),
     }
     return metrics
 
 
 def _validate(
-    training: Training, progress: Progress, predictor: Any, epoch: int
+    training: Training, progress: Progress, predictor: Predictor, epoch: int
 ) -> dict[str, float]:
-    """val/... of the epoch; keeps the weights when they are the best so far."""
-    results = []
+    """val/... of the epoch; keeps the weights when they are the best so far.
+
+    Worker k of n segments cases k, k + n, ...; all workers then have the results of all cases.
+    """
+    config, targets, place, cases = (
+        training.config,
+        training.targets,
+        training.place,
+        training.val_cases,
+    )
+
+    def add(values: np.ndarray) -> np.ndarray:
+        return sum_over_workers(values, training.strategy, place)
+
+    own: dict[int, CaseResult] = {}
     with training.state.averaged():
-        for case in training.val_cases:
-            results.append(
-                validate_case(predictor, training.store, case, training.targets, training.config)
-            )
+        for index in range(place.rank, len(cases), place.workers):
             if training.stop.signal is not None:
                 break
-        else:
-            metrics = summarise(results, training.targets)
+            own[index] = validate_case(predictor, training.store, cases[index], targets, config)
+        stopped = add(np.array([float(training.stop.signal is not None)]))[0]
+        if not stopped:
+            results = gather(own, cases, len(targets.names), add)
+            metrics = summarise(results, targets)
             _keep_best(training, progress, metrics["val/dice"], epoch, results)
             return metrics
     # Outside `averaged()`, which has put the trained weights back; a resume validates again.
@@ -160,20 +226,12 @@ def _keep_best(
         progress.since_best += 1
         return
     progress.best, progress.best_epoch, progress.since_best = value, epoch, 0
+    if not training.place.chief:
+        return
     # Saved inside `averaged()`: with EMA the best weights are the averaged ones.
     temporary = training.folder / "checkpoints" / ".best.weights.h5"
     training.state.model.save_weights(temporary, overwrite=True)
     temporary.replace(best_weights(training.folder))
-
-
-def best_weights(folder: Path) -> Path:
-    """The best network's weights, for keras.Model.load_weights."""
-    return folder / "checkpoints" / "best.weights.h5"
-
-
-def last_checkpoint(folder: Path) -> Path:
-    """The state to resume from."""
-    return folder / "checkpoints" / "last.npz"
 
 
 def _close_epoch(
@@ -183,11 +241,16 @@ def _close_epoch(
     record = {"epoch": epoch, "time": int(time.time() * 1000), "metrics": metrics}
     progress.history.append(record)
     progress.epoch_loss, progress.epoch_counts = 0.0, None
-    save_checkpoint(last_checkpoint(training.folder), training.state.variables(), progress)
+    _save(training, progress)
     training.tracker.log_epoch(record)
     shown = ("train/loss", "train/dice", "val/loss", "val/dice", "perf/step_ms")
     told = [f"{name} {metrics[name]:.4g}" for name in shown if name in metrics]
     log.info("epoch %d/%d  %s", epoch, training.config.epochs, "  ".join(told))
+
+
+def _save(training: Training, progress: Progress) -> None:
+    if training.place.chief:
+        save_checkpoint(last_checkpoint(training.folder), training.state.variables(), progress)
 
 
 def _fail_on_loss(training: Training, step: int, loss: float) -> None:
@@ -204,7 +267,7 @@ def _fail_on_loss(training: Training, step: int, loss: float) -> None:
 
 
 def _save_and_stop(training: Training, progress: Progress) -> NoReturn:
-    save_checkpoint(last_checkpoint(training.folder), training.state.variables(), progress)
+    _save(training, progress)
     run_id = training.folder.name
     raise RunStopped(
         f"stopped at step {progress.step}, all saved; go on with: python train.py resume={run_id}",

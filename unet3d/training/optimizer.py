@@ -17,9 +17,18 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """The Keras optimizer that `optimizer.name` chooses, with `schedule` as its learning rate.
 
-    `clip_norm` and `ema` are left to the training loop, which applies them after the gradients of
-    all replicas are summed. Raises ConfigError for an unknown name.
+    It expects gradients that are summed over the replicas: `clip_norm`, `ema` and that sum are the
+    training step's. Raises ConfigError for an unknown name.
     """
+    chosen = _named(optimizer, schedule)
+    # Keras would send all gradients over the network a second time, and add them up again.
+    chosen._all_reduce_sum_gradients = lambda grads_and_variables: grads_and_variables
+    return chosen
+
+
+def _named(
+    optimizer: OptimizerConfig, schedule: keras.optimizers.schedules.LearningRateSchedule
+) -> keras.optimizers.Optimizer:
     settings: Any = optimizer
     if settings.name in ("adam", "adamw"):
         adam = {

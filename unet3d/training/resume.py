@@ -6,8 +6,11 @@ from unet3d.config import Config
 from unet3d.tracking import run_folder
 from unet3d.training.errors import RunError
 
-MAY_CHANGE = ("epochs", "patience", "val_every", "threads", "data.workers", "data.prefetch")
-MAY_CHANGE_UNDER = ("tracking.", "validation.")
+MAY_CHANGE = (
+    *("epochs", "patience", "val_every", "threads", "data.workers", "data.prefetch"),
+    *("parallel", "nodes"),  # as many workers as there are: they compute the same
+)
+MAY_CHANGE_UNDER = ("tracking.", "validation.", "parallel.")
 
 
 def resumed_config(config: Config, overrides: list[str]) -> Config:
@@ -33,7 +36,8 @@ def resumed_config(config: Config, overrides: list[str]) -> Config:
         if key not in MAY_CHANGE and not key.startswith(MAY_CHANGE_UNDER):
             raise RunError(
                 f"{key}: a run goes on with the settings it began with; "
-                f"only {', '.join(MAY_CHANGE)}, tracking.* and validation.* may change"
+                f"only {', '.join(MAY_CHANGE)}, tracking.*, validation.* and "
+                "parallel.* may change"
             )
         kept.append(key)
     current = OmegaConf.structured(config)

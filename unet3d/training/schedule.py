@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import keras
 from keras import ops
 
-from unet3d.config import ConfigError, ScheduleConfig
+from unet3d.config import Config, ConfigError, ScheduleConfig
 
 SHAPES = ("constant", "poly", "cosine")
 
@@ -67,6 +68,21 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             "power": self.power,
             "final": self.final,
         }
+
+
+def scaled(config: Config, replicas: int) -> tuple[ScheduleConfig, float]:
+    """The schedule's settings and its peak rate, scaled as parallel.lr_scaling says.
+
+    A rate that grows with the replicas wants a warm-up (Goyal et al. 2017): parallel.warmup_epochs
+    where the schedule has none of its own.
+    """
+    factors = {"none": 1.0, "linear": float(replicas), "sqrt": math.sqrt(replicas)}
+    factor = factors[config.parallel.lr_scaling]
+    schedule = config.schedule
+    if factor > 1 and not schedule.warmup_epochs:
+        warmup = min(config.parallel.warmup_epochs, config.epochs / 2)
+        schedule = replace(schedule, warmup_epochs=warmup)
+    return schedule, config.lr * factor
 
 
 def make_schedule(

@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import StatisticsError, median
 from typing import TYPE_CHECKING
 
-from unet3d.config import Config
+from unet3d.checks import check_batch
+from unet3d.config import Config, ConfigError
 from unet3d.data.preprocess import preprocess
-from unet3d.data.split import Split, make_split, write_split
+from unet3d.data.split import Split, make_split, split_path, write_split
 from unet3d.data.store import Store
 from unet3d.data.stream import PatchStream, make_stream
 from unet3d.data.targets import Targets, make_targets
+from unet3d.parallel.place import Place
 from unet3d.quiet import quiet_start
+from unet3d.tracking import run_folder
+from unet3d.training.errors import RunError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -36,6 +41,8 @@ class Setup:
     device: str
     strategy: tf.distribute.Strategy
     state: TrainState
+    place: Place
+    baseline: float  # patches/s of parallel.baseline, 0 without
 
     @property
     def val_cases(self) -> tuple[str, ...]:
@@ -43,8 +50,8 @@ class Setup:
         return tuple(self.split.val[: self.config.validation.cases])
 
 
-def make_setup(config: Config) -> Setup:
-    """Preprocess where needed, then build stream and network.
+def make_data(config: Config) -> tuple[Store, Targets, Split, PatchStream]:
+    """Preprocess where needed, then choose the cases and the stream of their patches.
 
     Raises ConfigError or DataError for settings that do not fit each other or the data.
     """
@@ -63,20 +70,32 @@ def make_setup(config: Config) -> Setup:
         seed=config.seed,
         stride=stride(config.model),
     )
+    return store, targets, split, stream
+
+
+def make_setup(config: Config, place: Place) -> Setup:
+    """The data, then the network and its optimizer on the devices of this worker.
+
+    Raises ConfigError or DataError for settings that do not fit each other, data or devices.
+    """
+    store, targets, split, stream = make_data(config)
     with quiet_start():  # slow, hence only once the data is known to be good
         import tensorflow as tf
 
         tf.config.list_physical_devices()
     from unet3d.models import build_model
-    from unet3d.parallel.strategy import make_strategy, set_up_devices
+    from unet3d.parallel.strategy import local_replicas, make_strategy, set_up_devices
     from unet3d.training.optimizer import make_optimizer
-    from unet3d.training.schedule import make_schedule
+    from unet3d.training.schedule import make_schedule, scaled
     from unet3d.training.state import make_state
 
-    device = set_up_devices(config)
-    strategy = make_strategy(config)
+    device = set_up_devices(config, place)
+    strategy = make_strategy(config, place)
+    check_batch(config, strategy.num_replicas_in_sync)
+    # With fewer workers than asked for, the rate stays that of the workers asked for.
+    replicas = config.nodes * local_replicas(strategy, place)
     with strategy.scope():
-        schedule = make_schedule(config.schedule, config.lr, stream.steps_per_epoch, config.epochs)
+        schedule = make_schedule(*scaled(config, replicas), stream.steps_per_epoch, config.epochs)
         state = make_state(
             build_model(
                 config.model,
@@ -88,5 +107,41 @@ def make_setup(config: Config) -> Setup:
             scaled=config.precision == "mixed_float16",
             ema=config.optimizer.ema,
         )
-    split_file = write_split(store, split, config.data)
-    return Setup(config, store, split, split_file, targets, stream, device, strategy, state)
+    split_file = split_path(store, config.data)
+    if place.chief:
+        write_split(store, split, config.data)
+    return Setup(
+        config,
+        store,
+        split,
+        split_file,
+        targets,
+        stream,
+        device,
+        strategy,
+        state,
+        place,
+        baseline_speed(config),
+    )
+
+
+def baseline_speed(config: Config) -> float:
+    """Patches a second of run `parallel.baseline`, median over its epochs; 0 without one.
+
+    Raises ConfigError for a run that is not there or did not finish an epoch.
+    """
+    if config.parallel.baseline is None:
+        return 0.0
+    from unet3d.training.checkpoint import last_checkpoint, read_progress
+
+    path = last_checkpoint(run_folder(config, config.parallel.baseline))
+    try:
+        history = read_progress(path).history
+        # The first epoch of a run has its compilation in it.
+        epochs = [record["metrics"]["perf/patches_per_s"] for record in history]
+        return float(median(epochs[1:] or epochs))
+    except (RunError, StatisticsError, KeyError) as error:
+        raise ConfigError(
+            f"parallel.baseline: {config.parallel.baseline} has no finished epoch in {path.parent} "
+            f"({error}); give the id of a run with one replica"
+        ) from error

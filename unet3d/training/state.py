@@ -20,15 +20,16 @@ class LossScale:
     """
 
     def __init__(self, initial: float = 2.0**15, growth_steps: int = 2000):
-        self.factor = tf.Variable(initial, trainable=False, dtype=tf.float32)
-        self.good_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
+        self.factor = keras.Variable(initial, trainable=False, dtype="float32")
+        self.good_steps = keras.Variable(0, trainable=False, dtype="int64")
         self.growth_steps = growth_steps
 
     def update(self, finite: Any) -> None:
         """Take in whether the last gradient was finite."""
-        good = tf.where(finite, self.good_steps + 1, 0)
+        old = self.factor.value
+        good = tf.where(finite, self.good_steps.value + 1, 0)
         grow = good >= self.growth_steps
-        factor = tf.where(finite, self.factor, tf.maximum(self.factor / 2, 1.0))
+        factor = tf.where(finite, old, tf.maximum(old / 2, 1.0))
         self.factor.assign(tf.where(grow, factor * 2, factor))
         self.good_steps.assign(tf.where(grow, tf.zeros_like(good), good))
 
@@ -40,7 +41,7 @@ class TrainState:
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
     loss_scale: LossScale | None = None
-    average: list[tf.Variable] | None = None
+    average: list[keras.Variable] | None = None
     decay: float = 0.0
 
     def variables(self) -> dict[str, Any]:
@@ -66,7 +67,7 @@ class TrainState:
             step = tf.cast(self.optimizer.iterations.value, tf.float32)
             decay = tf.minimum(self.decay, (1 + step) / (10 + step))
             for mean, weight in zip(self.average, self.model.trainable_variables, strict=True):
-                mean.assign(decay * mean + (1 - decay) * tf.cast(weight.value, mean.dtype))
+                mean.assign(decay * mean.value + (1 - decay) * tf.cast(weight.value, mean.dtype))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -93,6 +94,7 @@ def make_state(
     average = None
     if ema is not None:
         average = [
-            tf.Variable(weight.value, trainable=False) for weight in model.trainable_variables
+            keras.Variable(np.array(weight), trainable=False, dtype=weight.dtype)
+            for weight in model.trainable_variables
         ]
     return TrainState(model, optimizer, LossScale() if scaled else None, average, ema or 0.0)

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from unet3d.parallel.place import ALONE, Place
 from unet3d.training.errors import RunStopped
+
+ASK_SECONDS = 0.5
 
 
 class StopRequest:
@@ -34,11 +37,18 @@ class StopRequest:
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """Listen for SIGTERM and SIGINT; the former handlers come back at the end."""
+def stop_requests(place: Place = ALONE) -> Iterator[StopRequest]:
+    """Listen for SIGTERM and SIGINT; the former handlers come back at the end.
+
+    The workers of a job get no signals: their chief asks for those of the process that started it.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield request  # only the main thread may set handlers
+        over = threading.Event()  # only the main thread may set handlers
+        if place.job and place.chief:
+            threading.Thread(target=_ask, args=(request, place, over), daemon=True).start()
+        yield request
+        over.set()
         return
     former = {n: signal.signal(n, request.receive) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -46,3 +56,10 @@ def stop_requests() -> Iterator[StopRequest]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _ask(request: StopRequest, place: Place, over: threading.Event) -> None:
+    while not over.wait(ASK_SECONDS):
+        if (number := place.asked_to_stop()) is not None:
+            request.signal = number
+            return

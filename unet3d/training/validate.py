@@ -28,19 +28,45 @@ class CaseResult:
     dice: np.ndarray
 
 
-def make_predictor(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """(batch, x, y, z, channels) -> logits of the finest level, both float32 arrays."""
+@dataclass(frozen=True)
+class Predictor:
+    """A network ready to segment. batch_size: windows that `logits` takes at once.
 
-    @tf.function(reduce_retracing=True)
-    def forward(images: Any) -> Any:
+    logits: float32 (batch_size, x, y, z, channels) -> float32 (batch_size, x, y, z, outputs), of
+    the finest level.
+    """
+
+    logits: Callable[[np.ndarray], np.ndarray]
+    batch_size: int
+
+
+def make_predictor(
+    model: keras.Model, strategy: tf.distribute.Strategy, replicas: int, windows: int
+) -> Predictor:
+    """A predictor over the `replicas` of this worker, with `windows` windows on each."""
+
+    def replica_logits(images: Any) -> Any:
         logits = model(images, training=False)
         return logits[0] if isinstance(logits, (list, tuple)) else logits
 
-    return lambda images: forward(tf.constant(images)).numpy()
+    @tf.function(reduce_retracing=True)
+    def forward(images: Any) -> Any:
+        return strategy.experimental_local_results(strategy.run(replica_logits, args=(images,)))
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        if replicas == 1:
+            return forward(tf.constant(images))[0].numpy()
+        parts = np.split(images, replicas)
+        placed = strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(parts[context.replica_id_in_sync_group % replicas])
+        )
+        return np.concatenate([part.numpy() for part in forward(placed)])
+
+    return Predictor(logits, windows * replicas)
 
 
 def predict_case(
-    predictor: Callable[[np.ndarray], np.ndarray],
+    predictor: Predictor,
     store: Store,
     case: str,
     targets: Targets,
@@ -50,12 +76,12 @@ def predict_case(
     image: np.ndarray = store.image(case).astype(np.float32)
     patch = config.data.patch or padded_shape(image.shape[:3], stride(config.model))
     return sliding_window(
-        predictor,
+        predictor.logits,
         image,
         patch,
         outputs=len(targets.names),
         overlap=config.validation.overlap,
-        batch_size=config.validation.batch_size,
+        batch_size=predictor.batch_size,
     )
 
 
@@ -67,7 +93,7 @@ def segment(logits: np.ndarray, exclusive: bool) -> np.ndarray:
 
 
 def validate_case(
-    predictor: Callable[[np.ndarray], np.ndarray],
+    predictor: Predictor,
     store: Store,
     case: str,
     targets: Targets,
@@ -78,6 +104,23 @@ def validate_case(
     truth = targets.encode(store.label(case))
     loss = float(make_loss(config.loss, targets.exclusive)(truth[None], logits[None])[0])
     return CaseResult(case, loss, dice(truth > 0, segment(logits, targets.exclusive)))
+
+
+def gather(
+    results: dict[int, CaseResult],
+    cases: tuple[str, ...],
+    outputs: int,
+    add: Callable[[np.ndarray], np.ndarray],
+) -> list[CaseResult]:
+    """The results of all `cases` from those that each worker has, by their index in `cases`.
+
+    add: the element-wise sum over workers. A case has one worker, so its sum is its value.
+    """
+    table: np.ndarray = np.zeros((len(cases), 1 + outputs))
+    for index, result in results.items():
+        table[index] = [result.loss, *result.dice]
+    total = add(table)
+    return [CaseResult(case, row[0], row[1:]) for case, row in zip(cases, total, strict=True)]
 
 
 def summarise(results: list[CaseResult], targets: Targets) -> dict[str, float]:
