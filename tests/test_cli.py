@@ -30,6 +30,16 @@ from unet3d.config_errors import explain
         (["lr=0"], "lr: 0.0 is not possible; it must be above 0"),
         (["batch_size=0"], "batch_size: 0 is not possible; it must be 1 or more"),
         (["batch_size=3", "accumulate=2"], "accumulate: 2 does not divide batch_size=3"),
+        (
+            ["parallel=data", "nodes=4", "batch_size=6"],
+            "batch_size: 6 is the global batch and cannot be shared by 4 replicas; "
+            "type batch_size=4 or batch_size=8",
+        ),
+        (["parallel=data", "nodes=2", "accumulate=2"], "batch_size: 2 is the global batch"),
+        (["parallel=data", "nodes=2", "parallel.devices=2"], "parallel.devices: 2 is of nodes=1"),
+        (["parallel.devices=2"], "parallel.devices: 2 is not possible with parallel=none"),
+        (["parallel.lr_scaling=cubic"], "parallel.lr_scaling: cubic is not possible; it must be"),
+        (["parallel.hang_timeout=0"], "parallel.hang_timeout: 0.0 is not possible"),
         (["data.patch=[50,48,48]"], "data.patch: [50, 48, 48] is not divisible by 8"),
         (["data.patch=[48,48]"], "data.patch: [48, 48] is not possible; it must be three sizes"),
         (["data.spacing=[1,1]"], "data.spacing: [1.0, 1.0] is not possible"),

@@ -21,7 +21,6 @@ from unet3d.data.errors import DataError
 from unet3d.log import log_to_console
 from unet3d.parallel.cluster import Offer, fitting_nodes, offer, ray_cluster
 from unet3d.parallel.place import Place, read_word
-from unet3d.quiet import quiet_start
 from unet3d.training.errors import RunError, RunStopped
 from unet3d.training.stop import StopRequest, stop_requests
 
@@ -116,13 +115,15 @@ def _workers_left(config: Config, local: bool) -> int:
 
 def _attempt(job: Job, workers: int, chosen: Offer, stop: StopRequest) -> float | None:
     """One Ray Train job from start to end."""
-    with quiet_start():  # brings TensorflowTrainer's own import of TensorFlow
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.tensorflow import TensorflowTrainer
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    trainer = TensorflowTrainer(
+    from unet3d.parallel.backend import TfConfig
+
+    trainer = DataParallelTrainer(
         cast(Any, work),  # its type says that nothing is returned; Result.return_value tells it
         train_loop_config={"job": job},
+        backend_config=TfConfig(),
         scaling_config=ScalingConfig(
             num_workers=workers,
             use_gpu=chosen.gpus > 0,

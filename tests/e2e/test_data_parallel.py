@@ -1,0 +1,234 @@
+"""`parallel=data`: n workers compute what one computes, and survive the loss of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from tests.e2e.commands import REPOSITORY, SMALL, only_run, start, train, wait_for
+
+COMMON = ("model.norm=sync_batch", "batch_size=4", "augment=full", "tracking.system_metrics=false")
+TWENTY_STEPS = (*COMMON, "steps_per_epoch=1", "epochs=20", "val_every=20")
+THREE_EPOCHS = (*COMMON, "steps_per_epoch=40", "epochs=3")
+TWO_WORKERS = ("parallel=data", "nodes=2", "parallel.hang_timeout=10")
+
+
+def trained(folder: Path) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
+    """The variables of the last checkpoint, and the metrics of each epoch."""
+    with np.load(only_run(folder) / "checkpoints" / "last.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    history = json.loads(arrays.pop("progress").tobytes().decode())["history"]
+    return arrays, [record["metrics"] for record in history]
+
+
+def assert_equal_training(folder: Path, reference: Path) -> None:
+    """Losses to 1e-4, weights and optimizer to 1e-3, the same validation Dice."""
+    (ours, our_epochs), (theirs, their_epochs) = trained(folder), trained(reference)
+    losses = [[epoch["train/loss"] for epoch in epochs] for epochs in (our_epochs, their_epochs)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0, atol=1e-4)
+    for name in theirs:
+        if name.startswith("model/"):
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=1e-3, err_msg=name)
+    for name in ("val/dice", "val/loss", "val/dice_whole_tumour"):
+        assert our_epochs[-1][name] == pytest.approx(their_epochs[-1][name], abs=1e-4), name
+
+
+def run_alone(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...]) -> Path:
+    folder = tmp_path_factory.mktemp("alone")
+    code, told = train(folder, *settings)
+    assert code == 0, told
+    return folder
+
+
+@pytest.fixture(scope="module")
+def twenty_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 epochs of one step each, so that the history holds the loss of every step."""
+    return run_alone(tmp_path_factory, TWENTY_STEPS)
+
+
+@pytest.fixture(scope="module")
+def three_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run, for those that lose a worker."""
+    return run_alone(tmp_path_factory, THREE_EPOCHS)
+
+
+def client(folder: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{folder / 'outputs' / 'mlflow.db'}")
+
+
+def train_processes(driver: int) -> list[psutil.Process]:
+    """The workers of a job, the chief first: it is the one that writes train.log."""
+    found = [
+        process
+        for process in psutil.Process(driver).children(recursive=True)
+        if "RayTrainWorker" in " ".join(process.cmdline())
+    ]
+    return sorted(found, key=lambda p: not any("train.log" in f.path for f in p.open_files()))
+
+
+@pytest.mark.parametrize(
+    "parallel",
+    [
+        ("parallel=data", "parallel.devices=2"),
+        ("parallel=data", "nodes=2"),
+        ("parallel=data", "nodes=4"),
+    ],
+    ids=["2 devices", "2 workers", "4 workers"],
+)
+def test_replicas_compute_what_one_computes(
+    tmp_path: Path, twenty_steps: Path, parallel: tuple[str, ...]
+) -> None:
+    """Same seed and global batch, augmentation on: 20 steps, their weights, the validation."""
+    code, told = train(tmp_path, *TWENTY_STEPS, *parallel)
+    assert code == 0, told
+    assert "Traceback" not in told
+    assert_equal_training(tmp_path, twenty_steps)
+    run = client(tmp_path).get_run(only_run(tmp_path).name)
+    replicas = parallel[-1].partition("=")[2]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["parallel.world_size"] == replicas
+    assert {"perf/allreduce_pct", "perf/patches_per_s_replica"} <= run.data.metrics.keys()
+    assert len(run.data.tags["parallel.placement"].split(", ")) == int(
+        run.data.tags["parallel.workers"]
+    )
+    assert not list((tmp_path / "outputs" / ".jobs").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("rank", "fault"),
+    [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)],
+    ids=["chief killed", "worker killed", "worker hangs"],
+)
+def test_a_lost_worker_costs_nothing(
+    tmp_path: Path, three_epochs: Path, rank: int, fault: signal.Signals
+) -> None:
+    """In the middle of an epoch: the job goes on by itself, in the same run, with equal results."""
+    process = start(tmp_path, *THREE_EPOCHS, *TWO_WORKERS)
+    wait_for(tmp_path, "epoch 1/3", process)
+    time.sleep(0.5)
+    train_processes(process.pid)[rank].send_signal(fault)
+    assert process.wait(timeout=200) == 0, (tmp_path / "output").read_text()
+    told = (tmp_path / "output").read_text()
+    assert "parallel: a worker was lost" in told and "Traceback" not in told
+    assert_equal_training(tmp_path, three_epochs)
+    store, run_id = client(tmp_path), only_run(tmp_path).name
+    run = store.get_run(run_id)
+    assert run.info.status == "FINISHED" and run.data.tags["parallel.restarts"] == "1"
+    steps = [entry.step for entry in store.get_metric_history(run_id, "val/dice")]
+    assert sorted(steps) == [1, 2, 3]
+
+
+def test_ctrl_c_saves_and_leaves_no_process(tmp_path: Path, three_epochs: Path) -> None:
+    """The run is KILLED with the command that goes on; alone, it goes on to equal results."""
+    process = start(tmp_path, *THREE_EPOCHS, *TWO_WORKERS)
+    wait_for(tmp_path, "epoch 1/3", process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) > 3
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=100) == 128 + signal.SIGINT
+    told, run_id = (tmp_path / "output").read_text(), only_run(tmp_path).name
+    assert f"go on with: python train.py resume={run_id}" in told
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
+    assert client(tmp_path).get_run(run_id).info.status == "KILLED"
+    code, told = train(tmp_path, f"resume={run_id}", "parallel=none", "nodes=1", base=())
+    assert code == 0, told
+    assert_equal_training(tmp_path, three_epochs)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Two Ray nodes with one CPU each, as `ray start` would make them on two machines."""
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    nodes.second = nodes.add_node(num_cpus=1)
+    nodes.wait_for_nodes()
+    try:
+        yield nodes
+    finally:
+        nodes.shutdown()
+
+
+def test_cluster_too_small_and_a_node_lost(
+    tmp_path: Path, three_epochs: Path, cluster: Any
+) -> None:
+    """Too few nodes is one line; with parallel.elastic a run goes on with the nodes left."""
+    address = f"parallel.address={cluster.address}"
+    code, told = train(tmp_path, *COMMON, "batch_size=6", "parallel=data", "nodes=3", address)
+    assert code == 2
+    assert "error: nodes: 3 are asked with 1 CPUs each, 2 of the cluster's 2 fit" in told
+    assert "type nodes=2" in told and "Traceback" not in told
+    assert not (tmp_path / "outputs" / "runs").exists()
+    process = start(tmp_path, *THREE_EPOCHS, *TWO_WORKERS, address, "parallel.elastic=true")
+    wait_for(tmp_path, "epoch 1/3", process)
+    cluster.remove_node(cluster.second, allow_graceful=False)
+    assert process.wait(timeout=200) == 0, (tmp_path / "output").read_text()
+    assert "going on with 1 of 2 workers" in (tmp_path / "output").read_text()
+    assert_equal_training(tmp_path, three_epochs)
+
+
+def test_machines_example_runs_as_it_is(tmp_path: Path, three_epochs: Path) -> None:
+    """examples/ray_start.sh: a head and a second node by `ray start`, a training over both."""
+    code, told = run_example(
+        tmp_path,
+        ["examples/ray_start.sh", "localhost localhost", *SMALL, *THREE_EPOCHS],
+        RAY_NODE_OPTIONS="--num-cpus=1",
+        RAY_PORT="6391",
+    )
+    assert code == 0, told
+    assert "2 replicas on 2 workers" in told
+    assert_equal_training(tmp_path, three_epochs)
+
+
+def test_slurm_example_runs_as_it_is(tmp_path: Path) -> None:
+    """examples/slurm.sbatch with a srun and a scontrol for a job of this one machine."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, body in (("srun", 'exec "${@:3}"'), ("scontrol", "echo 127.0.0.1")):
+        (programs / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+        (programs / name).chmod(0o755)
+    code, told = run_example(
+        tmp_path,
+        ["examples/slurm.sbatch", *SMALL, "tracking=none"],
+        PATH=f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        SLURM_JOB_NUM_NODES="1",
+        SLURM_JOB_NODELIST="here",
+        RAY_PORT="6392",
+    )
+    assert code == 0, told
+    assert "best val/dice" in told
+
+
+def run_example(folder: Path, command: list[str], **environment: str) -> tuple[int, str]:
+    """Run a file of examples/ in a folder that has the repository's files."""
+    for name in ("examples", "train.py"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    done = subprocess.run(
+        ["bash", *command],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(REPOSITORY),
+            **environment,
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    return done.returncode, done.stdout
