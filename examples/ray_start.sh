@@ -9,9 +9,12 @@ shift
 port=${RAY_PORT:-6379}
 node_options=${RAY_NODE_OPTIONS:-}   # such as --num-cpus=8, for each node
 ray=$(command -v ray)
+# Ray 2.55 and newer lets in who knows the token; older ones ignore these two.
+export RAY_AUTH_MODE=token
+RAY_AUTH_TOKEN=$("$ray" get-auth-token --generate) && export RAY_AUTH_TOKEN
 head_address=$(python -c 'import ray; print(ray.util.get_node_ip_address())')
 on() { # on HOST COMMAND: here, or by ssh in this same folder
-  if [ "$1" = localhost ]; then bash -c "$2"; else ssh "$1" "cd '$PWD' && $2"; fi
+  if [ "$1" = localhost ]; then bash -c "$2"; else ssh "$1" "cd '$PWD' && RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$RAY_AUTH_TOKEN $2"; fi
 }
 stop() { for host in "${hosts[@]}"; do on "$host" "$ray stop" >/dev/null 2>&1 || true; done; }
 trap stop EXIT

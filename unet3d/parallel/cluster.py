@@ -63,7 +63,7 @@ def ray_cluster(config: Config) -> Iterator[bool]:
                 object_store_memory=100 * 2**20,  # nothing large goes through it
                 **quiet,
             )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise RunError(
             f"parallel.address: no Ray cluster answers at {address} "
             f"({str(error).splitlines()[0][:120]}); start one with `ray start --head`, or leave "
