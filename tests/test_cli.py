@@ -46,7 +46,10 @@ from unet3d.config_errors import explain
         (["data.regions={x:1}"], "data.regions.x: 1 is not possible; it must be a list"),
         (["data.regions=abc"], "data.regions: abc is not possible; write {"),
         (["data.target=foo"], "data.target: foo is not possible; it must be one of regions"),
-        (["model.norm=foo"], "model.norm: foo is not possible; it must be one of batch, group"),
+        (
+            ["model.norm=foo"],
+            "model.norm: foo is not possible; it must be one of batch, sync_batch",
+        ),
         (["precision=float8"], "precision: float8 is not possible; it must be one of float32"),
         (["augment.flip=2"], "augment.flip: 2.0 is not possible; it must be from 0 to 1"),
         (["schedule=cosine", "epochs=1"], "schedule.warmup_epochs: 1.0 is not possible"),
