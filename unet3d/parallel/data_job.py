@@ -25,6 +25,7 @@ from unet3d.training.errors import RunError, RunStopped
 from unet3d.training.stop import StopRequest, stop_requests
 
 log = logging.getLogger(__name__)
+NOTICE_SECONDS = 120.0
 FINAL = (ConfigError, DataError, RunError)  # errors that come again however often it is tried
 
 
@@ -64,11 +65,9 @@ def run_on_nodes(config: Config, overrides: list[str]) -> float | None:
 def _attempts(
     config: Config, overrides: list[str], folder: Path, local: bool, stop: StopRequest
 ) -> float | None:
-    workers, reason = config.nodes, ""
+    reason = ""
     for restarts in range(config.parallel.max_failures + 1):
-        if restarts:
-            workers = _workers_left(config, local)
-        chosen = offer(config, local, workers)
+        workers, chosen = _places(config, local, restarts)
         environment = {k: v for k, v in os.environ.items() if k.startswith(("MLFLOW_", "TF_CPP"))}
         job = Job(config, overrides, folder, Path.cwd(), environment, chosen.threads, restarts)
         try:
@@ -98,6 +97,21 @@ def _attempts(
         f"parallel: workers were lost {restarts + 1} times, the last time for this reason: "
         f"{reason}{advice}"
     )
+
+
+def _places(config: Config, local: bool, restarts: int) -> tuple[int, Offer]:
+    """How many workers, and what each gets.
+
+    Ray believes for a while in a node that is gone: a restart tries until it has noticed.
+    """
+    deadline = time.monotonic() + (NOTICE_SECONDS if restarts else 0)
+    while True:
+        workers = _workers_left(config, local) if restarts else config.nodes
+        try:
+            return workers, offer(config, local, workers)
+        except RunError:
+            if time.monotonic() > deadline:
+                raise
 
 
 def _workers_left(config: Config, local: bool) -> int:
