@@ -51,7 +51,7 @@ def measure(folder: Path, augment: str, arguments: argparse.Namespace) -> tuple[
             "epochs=1000",
         ]
     )
-    from unet3d.tracking import start_run
+    from unet3d.tracking.run import start_run
     from unet3d.training.checkpoint import Progress, save_checkpoint
     from unet3d.training.loop import Training, run_epoch
     from unet3d.training.setup import make_setup

@@ -59,7 +59,7 @@ def _tracking(config: Config) -> Iterator[tuple[str, str]]:
     if config.tracking.name == "none":
         yield "tracking", "none"
         return
-    from unet3d.tracking import tracking_uri
+    from unet3d.tracking.store import tracking_uri
 
     yield "tracking", tracking_uri(config)
 

@@ -7,7 +7,7 @@ import pytest
 from tests.data.nifti import config, write_dataset
 from unet3d.config import ConfigError, SplitConfig
 from unet3d.data.preprocess import preprocess
-from unet3d.data.split import make_split, write_split
+from unet3d.data.split import make_split, split_path, write_split
 
 IDS = [f"case_{index:03d}" for index in range(20)]
 
@@ -78,6 +78,7 @@ def test_the_split_is_written_beside_the_store(tmp_path):
     data = config(tmp_path)
     store = preprocess(data)
     split = make_split(store.cases, data)
-    path = write_split(store, split, data)
+    write_split(store, split, data)
+    path = split_path(store, data)
     assert path.parent == store.path / "splits"
     assert json.loads(path.read_text())["train"] == list(split.train)

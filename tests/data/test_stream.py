@@ -100,10 +100,8 @@ def test_whole_volumes_are_padded_to_one_shape(store: Store, config: Config) -> 
 
 
 def test_impossible_sizes_are_named(store: Store, config: Config) -> None:
-    """A patch above the volume, off the stride, or a batch that replicas cannot share."""
+    """A patch above the volume, or off the network's stride."""
     with pytest.raises(ConfigError, match="data.patch: .* is larger than the volumes"):
         stream(store, config, patch=[64, 64, 64])
     with pytest.raises(ConfigError, match="data.patch: .* is not divisible by 4"):
         stream(store, config, patch=[18, 16, 16])
-    with pytest.raises(ConfigError, match="batch_size: 4 cannot be shared by 3 replicas"):
-        stream(store, config).dataset(shards=3)

@@ -113,25 +113,29 @@ def test_replicas_compute_what_one_computes(
 
 
 @pytest.mark.parametrize(
-    ("rank", "fault"),
-    [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)],
-    ids=["chief killed", "worker killed", "worker hangs"],
+    "faults",
+    [
+        [(0, signal.SIGKILL), (0, signal.SIGKILL)],
+        [(1, signal.SIGKILL), (1, signal.SIGSTOP)],
+    ],
+    ids=["chief killed twice", "worker killed, then hangs"],
 )
 def test_a_lost_worker_costs_nothing(
-    tmp_path: Path, three_epochs: Path, rank: int, fault: signal.Signals
+    tmp_path: Path, three_epochs: Path, faults: list[tuple[int, signal.Signals]]
 ) -> None:
     """In the middle of an epoch: the job goes on by itself, in the same run, with equal results."""
-    process = start(tmp_path, *THREE_EPOCHS, *TWO_WORKERS)
-    wait_for(tmp_path, "epoch 1/3", process)
-    time.sleep(0.5)
-    train_processes(process.pid)[rank].send_signal(fault)
+    process = start(tmp_path, *THREE_EPOCHS, *TWO_WORKERS, "parallel.max_failures=2")
+    for epoch, (rank, fault) in enumerate(faults, start=1):
+        wait_for(tmp_path, f"epoch {epoch}/3", process)
+        time.sleep(0.5)
+        train_processes(process.pid)[rank].send_signal(fault)
     assert process.wait(timeout=200) == 0, (tmp_path / "output").read_text()
     told = (tmp_path / "output").read_text()
-    assert "parallel: a worker was lost" in told and "Traceback" not in told
+    assert "restart 2 of at most 2" in told and "Traceback" not in told
     assert_equal_training(tmp_path, three_epochs, LONG)
     store, run_id = client(tmp_path), only_run(tmp_path).name
     run = store.get_run(run_id)
-    assert run.info.status == "FINISHED" and run.data.tags["parallel.restarts"] == "1"
+    assert run.info.status == "FINISHED" and run.data.tags["parallel.restarts"] == "2"
     steps = [entry.step for entry in store.get_metric_history(run_id, "val/dice")]
     assert sorted(steps) == [1, 2, 3]
 

@@ -55,17 +55,15 @@ def split_path(store: Store, data: DataConfig) -> Path:
     return store.path / "splits" / f"{name}.json"
 
 
-def write_split(store: Store, split: Split, data: DataConfig) -> Path:
-    """Write the ids and the settings they came from to the store's folder; returns the file."""
-    path = split_path(store, data)
+def write_split(store: Store, split: Split, data: DataConfig) -> None:
+    """Write the ids and the settings they came from to the split's file."""
     settings = {
         "split": asdict(data.split),
         "split_seed": data.split_seed,
         "folds": data.folds,
         "fold": data.fold,
     }
-    write_text(path, json.dumps({**settings, **asdict(split)}, indent=1))
-    return path
+    write_text(split_path(store, data), json.dumps({**settings, **asdict(split)}, indent=1))
 
 
 def _counts(cases: int, data: DataConfig) -> list[int]:

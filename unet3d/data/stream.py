@@ -112,15 +112,10 @@ class PatchStream:
         """Batches of the global steps [first_step, last_step), prepared ahead by threads.
 
         Worker `shard` of `shards` takes positions shard, shard + shards, ... of each global batch
-        and cuts them into `replicas` batches. Raises ConfigError where that does not come out even.
+        and cuts them into `replicas` batches; check_batch has seen that it comes out even.
         """
         import tensorflow as tf
 
-        if self.batch_size % (shards * replicas):
-            raise ConfigError(
-                f"batch_size: {self.batch_size} cannot be shared by {shards * replicas} replicas; "
-                f"it must be a multiple of {shards * replicas}"
-            )
         share = self.batch_size // shards
         end = 2**62 if last_step is None else last_step * share
 

@@ -125,10 +125,10 @@ def _local_offer(config: Config, workers: int) -> Offer:
     there = int(ray.cluster_resources().get("GPU", 0))
     gpus = config.parallel.gpus_per_node
     if gpus is None:
-        gpus = there // config.nodes
+        gpus = there // workers
         if there and not gpus:
             raise RunError(
-                f"nodes: {config.nodes} local workers cannot share {there} GPUs; type nodes=1 "
+                f"nodes: {workers} local workers cannot share {there} GPUs; type nodes=1 "
                 f"for all of them in one process, nodes={there}, or parallel.gpus_per_node=0"
             )
     elif gpus * workers > there:

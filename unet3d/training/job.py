@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from unet3d.config import Config
 from unet3d.log import log_to_console, log_to_file
 from unet3d.parallel.place import ALONE, Place
-from unet3d.tracking import NoTracker, Tracker, connect, run_folder, start_run
+from unet3d.tracking.run import NoTracker, Tracker, run_folder, start_run
+from unet3d.tracking.store import connect
 from unet3d.training.errors import RunError, RunStopped
 from unet3d.training.resume import resumed_config
 from unet3d.training.setup import Setup, make_setup

@@ -14,7 +14,7 @@ import numpy as np
 
 from unet3d.metrics import dice_from_counts
 from unet3d.parallel.strategy import local_replicas, sum_over_workers, time_all_reduce
-from unet3d.tracking import Tracker
+from unet3d.tracking.run import Tracker
 from unet3d.training.checkpoint import (
     Progress,
     best_weights,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unet3d.config import Config
-from unet3d.tracking import run_folder
+from unet3d.tracking.run import run_folder
 from unet3d.training.errors import RunError
 
 MAY_CHANGE = (

@@ -17,7 +17,7 @@ from unet3d.data.stream import PatchStream, make_stream
 from unet3d.data.targets import Targets, make_targets
 from unet3d.parallel.place import Place
 from unet3d.quiet import quiet_start
-from unet3d.tracking import run_folder
+from unet3d.tracking.run import run_folder
 from unet3d.training.errors import RunError
 
 if TYPE_CHECKING:

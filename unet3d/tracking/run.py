@@ -1,4 +1,4 @@
-"""All that knows MLflow: the run, its parameters, metrics and artifacts, sent from one thread."""
+"""The record of one run: its folder, and parameters, metrics and artifacts sent from one thread."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from unet3d.config import Config, as_dict, flatten
-from unet3d.training.errors import RunError
+from unet3d.tracking.store import Connection, connect, short
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 5.0
@@ -49,56 +48,9 @@ class NoTracker:
         """Nothing to do."""
 
 
-def tracking_uri(config: Config) -> str:
-    """MLFLOW_TRACKING_URI when set, else tracking.uri."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or config.tracking.uri
-
-
 def run_folder(config: Config, run_id: str) -> Path:
     """Where a run's checkpoints, config.yaml and train.log are."""
     return Path(config.output_dir) / "runs" / run_id
-
-
-@dataclass(frozen=True)
-class Connection:
-    """An MLflow client whose store has answered, and the id of the experiment."""
-
-    client: Any
-    experiment: str
-    uri: str
-
-
-def connect(config: Config) -> Connection | None:
-    """Reach the tracking store and, on resume, its run; None with tracking=none.
-
-    Raises RunError where the store does not answer or does not know the run.
-    """
-    if config.tracking.name == "none":
-        return None
-    uri = tracking_uri(config)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    try:
-        client, experiment = open_store(config)
-        if config.resume:
-            client.get_run(config.resume)
-    except Exception as error:
-        raise RunError(
-            f"tracking: {uri} cannot be used ({_short(error)}); start the server, set "
-            "tracking.uri or MLFLOW_TRACKING_URI, or type tracking=none"
-        ) from error
-    return Connection(client, experiment, uri)
-
-
-def _short(error: BaseException) -> str:
-    """The first line of an error, or its first cause's where the line is long."""
-    line = str(error).split("\n")[0]
-    while len(line) > 120 and (error.__cause__ or error.__context__):
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-        line = str(error).split("\n")[0]
-    return line[:200]
 
 
 def start_run(config: Config, connection: Connection | None) -> tuple[Tracker, Path]:
@@ -130,7 +82,7 @@ def end_run(config: Config, status: str, reason: str) -> None:
             connection.client.set_tag(config.resume, "unet3d.reason", reason[:5000])
             connection.client.set_terminated(config.resume, status)
     except Exception as error:
-        log.warning("tracking: run %s could not be closed (%s)", config.resume, _short(error))
+        log.warning("tracking: run %s could not be closed (%s)", config.resume, short(error))
 
 
 class MlflowTracker:
@@ -210,7 +162,7 @@ class MlflowTracker:
             log.warning(
                 "tracking: %s does not answer (%s); training goes on",
                 self.uri,
-                _short(error),
+                short(error),
             )
         time.sleep(RETRY_SECONDS)
         return True
@@ -247,27 +199,6 @@ class MlflowTracker:
             self.monitor.start()
         except Exception as error:
             log.warning("tracking: no system metrics (%s)", error)
-
-
-def open_store(config: Config) -> tuple[Any, str]:
-    """The MLflow client and the experiment's id; the schema is made once however many start."""
-    from filelock import FileLock
-    from mlflow import MlflowClient
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    uri = tracking_uri(config)
-    output = Path(config.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    with FileLock(output / ".mlflow.lock"):
-        client = MlflowClient(uri)
-        name = config.tracking.experiment
-        experiment = client.get_experiment_by_name(name)
-        if experiment is not None:
-            return client, experiment.experiment_id
-        local = uri.startswith("sqlite:")
-        artifacts = Path(config.tracking.artifacts).resolve() / name
-        return client, client.create_experiment(name, artifacts.as_uri() if local else None)
 
 
 def _tags() -> dict[str, str]:
