@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -114,6 +115,21 @@ RULES: dict[str, Rule] = {
     "parallel.communication": one_of("auto", "ring", "nccl"),
     "parallel.pack_mb": AT_LEAST_0,
     "parallel.compression": one_of("none", "float16"),
+    "parallel.gpus_per_trial": AT_LEAST_0,
+    "parallel.cpus_per_trial": AT_LEAST_1,
+    "parallel.trials_at_once": AT_LEAST_1,
+    "sweep.name": (
+        lambda v: re.fullmatch(r"[\w.-]+", v) is not None and not v.startswith("."),
+        "must be letters, digits, and . _ - within, as it names a folder",
+    ),
+    "sweep.retries": AT_LEAST_0,
+    "sweep.early_stopping": one_of("none", "asha", "median"),
+    "sweep.min_epochs": AT_LEAST_1,
+    "sweep.reduction_factor": (lambda v: v >= 2, "must be 2 or more"),
+    "sweep.startup_trials": AT_LEAST_1,
+    "sweep.trials": AT_LEAST_1,
+    "sweep.sampler": one_of("tpe", "random", "qmc", "cmaes", "gp"),
+    "sweep.seed": AT_LEAST_0,
 }
 
 
@@ -145,12 +161,15 @@ def check_config(config: Config) -> None:
 
 def _check_parallel(config: Config) -> None:
     nodes, devices = config.nodes, config.parallel.devices
-    if config.parallel.name == "none":
+    if config.parallel.name != "data":
         if nodes != 1:
-            raise ConfigError(f"nodes: {nodes} is not possible with parallel=none; it must be 1")
+            raise ConfigError(
+                f"nodes: {nodes} is not possible with parallel={config.parallel.name}; "
+                "type parallel=data, or nodes=1"
+            )
         if devices not in (None, 1):
             raise ConfigError(
-                f"parallel.devices: {devices} is not possible with parallel=none; "
+                f"parallel.devices: {devices} is not possible with parallel={config.parallel.name}; "
                 "type parallel=data"
             )
     if nodes > 1 and devices is not None:

@@ -72,23 +72,29 @@ def replace_mappings(arguments: list[str]) -> list[str]:
     return replaced
 
 
-def compose_config(overrides: list[str]) -> Config:
-    """Compose conf/ with `overrides`, as train.py does; raises ConfigError or a Hydra error."""
+def compose_config(overrides: list[str], name: str = "config") -> Config:
+    """Compose conf/ with `overrides`, as train.py does; raises ConfigError or a Hydra error.
+
+    name: of the YAML file to begin with; "sweep" is that of sweep.py.
+    """
     from hydra import compose, initialize_config_dir
 
     register_schema()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return to_config(compose("config", overrides=replace_mappings(overrides)))
+        return to_config(compose(name, overrides=replace_mappings(overrides)))
 
 
-def run_hydra(task: Callable[[Config, list[str]], Any]) -> None:
-    """Run `task(config, overrides)` under Hydra; a user's error is one line and exit code 2."""
+def run_hydra(task: Callable[[Config, list[str]], Any], name: str = "config") -> None:
+    """Run `task(config, overrides)` under Hydra; a user's error is one line and exit code 2.
+
+    name: of the YAML file in conf/ to begin with.
+    """
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
     register_schema()
 
-    @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+    @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
     def main(composed: Any) -> Any:
         overrides = list(HydraConfig.get().overrides.task)
         # Guarded here as well: Hydra would print a line of its own above ours.

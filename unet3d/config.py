@@ -149,7 +149,7 @@ class AugmentConfig:
 class ParallelConfig:
     """Where and over how many devices a run trains."""
 
-    name: str = MISSING  # none | data
+    name: str = MISSING  # none | data | experiment
     devices: Optional[int] = None  # replicas with nodes=1; None: all GPUs. No GPU: logical CPUs
     address: Optional[str] = None  # of a Ray cluster, or auto; None: RAY_ADDRESS, else none
     gpus_per_node: Optional[int] = None  # None: as many as the poorest node has
@@ -164,17 +164,24 @@ class ParallelConfig:
     pack_mb: float = 0.0  # gradients sent at once, in MB; 0: TensorFlow decides
     compression: str = "none"  # of gradients on their way: none | float16
     baseline: Optional[str] = None  # id of a one-replica run, for perf/scaling_efficiency
+    gpus_per_trial: Optional[float] = None  # of a sweep, 0.5 too; None: 1 where there are GPUs
+    cpus_per_trial: Optional[int] = None  # of a sweep; None: the GPU's share, or 1 without GPUs
+    trials_at_once: Optional[int] = None  # of a sweep; None: as many as fit
 
 
 @dataclass
 class TrackingConfig:
     """Where runs are recorded. MLFLOW_TRACKING_URI wins over `uri` when it is set."""
 
-    name: str = MISSING  # mlflow | none
+    name: str = MISSING  # mlflow | server | none
     uri: str = "sqlite:///${output_dir}/mlflow.db"
     artifacts: str = "${output_dir}/mlartifacts"  # of a data base's new experiments
     experiment: str = "unet3d"
     run_name: Optional[str] = None
+    parent: Optional[str] = None  # id of the run that this one is shown under
+    tags: dict[str, str] = field(default_factory=dict)  # of the run, beside its own
+    host: Optional[str] = None  # tracking=server: to listen on; None: this machine in its cluster
+    port: int = 5000  # tracking=server
     system_metrics: bool = True
     system_interval: float = 5.0  # seconds between samples
 
@@ -216,12 +223,37 @@ class Config:
     threads: Optional[int] = None  # CPU threads of TensorFlow; None: all
 
 
+@dataclass
+class SweepConfig:
+    """How a sweep chooses its trials, repeats lost ones and stops poor ones."""
+
+    name: Optional[str] = None  # None: made from what is swept, so that the same command goes on
+    retries: int = 2  # times that a trial which was lost starts again from its checkpoint
+    early_stopping: str = "none"  # none | asha | median: of trials that fall behind in val/dice
+    min_epochs: int = 1  # asha, median: no trial is stopped before
+    reduction_factor: int = 3  # asha: one trial in so many goes on
+    startup_trials: int = 5  # median: trials that end before any is stopped
+    trials: int = 20  # hydra/sweeper=optuna: how many
+    sampler: str = "tpe"  # hydra/sweeper=optuna: tpe | random | qmc | cmaes | gp
+    seed: int = 0  # of the sampler
+    storage: Optional[str] = None  # SQLAlchemy URL of the study; None: a file of the sweep's folder
+
+
+@dataclass
+class SweepRunConfig(Config):
+    """What sweep.py is given: the settings of each trial, and those of the sweep."""
+
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    dry_run: bool = False  # print the trials and the resources of each, and end
+
+
 class ConfigError(ValueError):
     """A setting that cannot work; the message names the key, the value and what is allowed."""
 
 
 SCHEMAS: dict[tuple[str | None, str], type] = {
-    (None, "schema"): Config,
+    ("schema", "train"): Config,
+    ("schema", "sweep"): SweepRunConfig,
     ("data", "base_data"): DataConfig,
     ("model", "base_model"): ModelConfig,
     ("loss", "base_loss"): LossConfig,

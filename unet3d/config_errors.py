@@ -54,6 +54,8 @@ def _unknown_key(text: str) -> str | None:
 def not_a_setting(key: str) -> str:
     """The line for a key that is not in the schema: what was meant, or what there is."""
     siblings = _settings_beside(key)
+    if key.partition(".")[0] in ("sweep", "dry_run"):
+        return f"{key} is a setting of sweep.py, not of train.py"
     if key in siblings:
         return f"{key} is not a setting of the chosen {key.partition('.')[0]}"
     close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.6)
@@ -65,16 +67,24 @@ def _settings_beside(key: str) -> list[str]:
     """The settings of the deepest known group on the way to `key`, by their full names."""
     from dataclasses import fields, is_dataclass
 
-    from unet3d.config import SCHEMAS, Config, PhantomConfig, SplitConfig, ValidationConfig
+    from unet3d.config import (
+        SCHEMAS,
+        PhantomConfig,
+        SplitConfig,
+        SweepConfig,
+        SweepRunConfig,
+        ValidationConfig,
+    )
 
-    groups: dict[str, set[str]] = {"": {f.name for f in fields(Config)}}
+    groups: dict[str, set[str]] = {"": {f.name for f in fields(SweepRunConfig)}}
     for (group, _), node in SCHEMAS.items():
-        if group and is_dataclass(node):
+        if group not in (None, "schema") and is_dataclass(node):
             groups.setdefault(group, set()).update(f.name for f in fields(node))
     for name, node in (
         ("data.split", SplitConfig),
         ("data.phantom", PhantomConfig),
         ("validation", ValidationConfig),
+        ("sweep", SweepConfig),
     ):
         groups[name] = {f.name for f in fields(node)}
     parent = key.rpartition(".")[0]

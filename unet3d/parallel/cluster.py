@@ -35,9 +35,10 @@ class Offer:
 
 
 @contextmanager
-def ray_cluster(config: Config) -> Iterator[bool]:
+def ray_cluster(config: Config, here: str, **settings: Any) -> Iterator[bool]:
     """Connect to the configured cluster, or start Ray here; yields whether it is this machine's.
 
+    here: what is told where no cluster is named. settings: of ray.init.
     Raises RunError where no cluster answers at the address.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -50,19 +51,18 @@ def ray_cluster(config: Config) -> Iterator[bool]:
     import ray
 
     address = config.parallel.address or os.environ.get("RAY_ADDRESS")
-    quiet: Any = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet: Any = {"log_to_driver": False, "logging_level": logging.ERROR, **settings}
     try:
         if address and address != "local":
             ray.init(address, **quiet)
         else:
-            log.info("parallel: no Ray cluster is named, hence %d workers here", config.nodes)
-            ray.init(
-                "local",
-                num_cpus=max(config.nodes, cores()),
-                include_dashboard=False,
-                object_store_memory=100 * 2**20,  # nothing large goes through it
-                **quiet,
-            )
+            log.info("parallel: no Ray cluster is named, hence %s", here)
+            own = {
+                "num_cpus": max(config.nodes, cores()),
+                "include_dashboard": False,
+                "object_store_memory": 100 * 2**20,  # nothing large goes through it
+            }
+            ray.init("local", **{**own, **quiet})
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise RunError(
             f"parallel.address: no Ray cluster answers at {address} "

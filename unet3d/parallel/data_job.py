@@ -39,9 +39,14 @@ def run_on_nodes(config: Config, overrides: list[str]) -> float | None:
         config = resumed_config(config, overrides)
     with stop_requests() as stop:
         make_data(config)  # what is wrong with the data is told before Ray starts
-        with job_folder(config) as folder, ray_cluster(config) as local, follow(config, folder):
+        here = f"{config.nodes} workers here"
+        with (
+            job_folder(config) as folder,
+            ray_cluster(config, here) as local,
+            follow(config, folder),
+        ):
             stop.deferred = True
-            return _attempts(config, overrides, folder, local, stop)
+            return train_in_cluster(config, overrides, folder, local, stop)
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,13 @@ class Loss:
     epochs: int
 
 
-def _attempts(
+def train_in_cluster(
     config: Config, overrides: list[str], folder: Path, local: bool, stop: StopRequest
 ) -> float | None:
-    """Attempt after attempt, until one ends well or no further one would."""
+    """Attempt after attempt, until one ends well or no further one would.
+
+    folder: the job's, see Place. local: whether the Ray cluster is this machine's.
+    """
     losses: list[Loss] = []
     while not losses or _worth_another(config, losses):
         try:
@@ -67,7 +75,7 @@ def _attempts(
             raise
         except Exception as error:
             losses.append(Loss(_first_line(error), _epochs_done(config, folder)))
-        if stop.signal is not None:
+        if stop.asked:
             message = f"stopped; a worker was lost meanwhile{_advice(folder)}"
             _close_run(config, folder, "KILLED", message)
             raise RunStopped(message, stop.exit_code)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unet3d.data.atomic import write_text
+
+EPOCHS = "epochs"  # in a job's folder: a line of JSON an epoch
+EARLY = "early"  # the word that stops a trial for good, where a signal's number stops it for now
 
 
 @dataclass(frozen=True)
@@ -15,7 +20,7 @@ class Place:
     """One of `workers` processes that train together; the defaults are those of a run alone.
 
     Worker 0 is the chief: it alone writes checkpoints and talks to MLflow. `job` is a folder that
-    all workers and the process that started them see; it lives as long as the run.
+    all workers and the process that started them see, of a job over nodes or of a sweep's trial.
     """
 
     rank: int = 0
@@ -45,10 +50,15 @@ class Place:
             time.sleep(0.05)
         return told
 
-    def asked_to_stop(self) -> int | None:
-        """The signal that the process which started the workers has received, if any."""
-        word = read_word(self.job / "stop") if self.job else None
-        return int(word) if word else None
+    def asked_to_stop(self) -> str | None:
+        """The signal that the process which started this one has received, or EARLY, if any."""
+        return read_word(self.job / "stop") if self.job else None
+
+    def record(self, epoch: dict[str, Any]) -> None:
+        """The chief tells of an epoch that has ended."""
+        if self.job and self.chief:
+            with (self.job / EPOCHS).open("a") as file:
+                file.write(json.dumps(epoch) + "\n")
 
 
 ALONE = Place()

@@ -56,7 +56,8 @@ def work(settings: dict[str, Any]) -> float | None:
     try:
         return run_training(config, job.overrides, place)
     except RunStopped as stopped:
-        _tell(job.folder, stopped)
+        if place.chief:  # the others do not know why
+            _tell(job.folder, stopped)
         return None
     except FINAL as error:
         _tell(job.folder, error)

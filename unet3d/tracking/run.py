@@ -96,7 +96,9 @@ class MlflowTracker:
             self._send(partial(self.client.update_run, self.run_id, status="RUNNING"))
         else:
             run = self.client.create_run(
-                connection.experiment, run_name=config.tracking.run_name, tags=_tags()
+                connection.experiment,
+                run_name=config.tracking.run_name,
+                tags={**run_tags(), **parent_tag(config.tracking.parent), **config.tracking.tags},
             )
             self.run_id = run.info.run_id
             self._send(self._log_params)
@@ -170,7 +172,12 @@ class MlflowTracker:
     def _log_params(self) -> None:
         from mlflow.entities import Param
 
-        params = [Param(key, str(value)) for key, value in flatten(as_dict(self.config)).items()]
+        settings = flatten(as_dict(self.config))
+        params = [
+            Param(key, str(value))
+            for key, value in settings.items()
+            if not key.startswith("tracking.")  # where it is recorded is not what is compared
+        ]
         for first in range(0, len(params), 100):  # MLflow takes 100 at once
             self.client.log_batch(self.run_id, params=params[first : first + 100])
 
@@ -201,11 +208,16 @@ class MlflowTracker:
             log.warning("tracking: no system metrics (%s)", error)
 
 
-def _tags() -> dict[str, str]:
+def parent_tag(parent: str | None) -> dict[str, str]:
+    """What MLflow shows a run under another by."""
+    return {"mlflow.parentRunId": parent} if parent else {}
+
+
+def run_tags(source: str = "train.py") -> dict[str, str]:
     """Where the run comes from: code, machine and user."""
     from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_USER
 
-    tags = {"host": socket.gethostname(), MLFLOW_SOURCE_NAME: "train.py"}
+    tags = {"host": socket.gethostname(), MLFLOW_SOURCE_NAME: source}
     tags[MLFLOW_USER] = os.environ.get("USER", "unknown")
     here = Path(__file__).resolve().parent
 

@@ -11,3 +11,7 @@ class RunStopped(RunError):
     def __init__(self, message: str, exit_code: int):
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class GivenUp(RunStopped):
+    """A sweep has stopped a trial that fell behind; what it has reached counts as its result."""

@@ -12,7 +12,7 @@ from unet3d.log import log_to_console, log_to_file
 from unet3d.parallel.place import ALONE, Place
 from unet3d.tracking.run import NoTracker, Tracker, run_folder, start_run
 from unet3d.tracking.store import connect
-from unet3d.training.errors import RunError, RunStopped
+from unet3d.training.errors import GivenUp, RunError, RunStopped
 from unet3d.training.resume import resumed_config
 from unet3d.training.setup import Setup, make_setup
 from unet3d.training.stop import StopRequest, stop_requests
@@ -70,13 +70,18 @@ def _train(setup: Setup, tracker: Tracker, folder: Path, stop: StopRequest) -> f
     _describe(setup, tracker)
     training = Training(**vars(setup), tracker=tracker, folder=folder, stop=stop)
     progress = Progress()
-    lost_before_first = setup.place.restarts and not last_checkpoint(folder).exists()
+    # A job or a trial may have been lost before the first checkpoint; a user would want to know.
+    lost_before_first = setup.place.job and not last_checkpoint(folder).exists()
     if setup.config.resume and not lost_before_first:
         progress = load_checkpoint(last_checkpoint(folder), setup.state.variables())
         for record in progress.history:  # what a kill kept from the tracking store
             tracker.log_epoch(record)
         log.info("going on after step %d", progress.step)
-    progress = fit(training, progress)
+    try:
+        progress = fit(training, progress)
+    except GivenUp as given_up:  # what it has reached is kept as of a run that ended
+        log.info("%s", given_up)
+        tracker.set_tags({"sweep.given_up": "true"})
     if setup.place.chief:
         _keep_results(training, progress.history)
     if progress.best is not None:

@@ -21,7 +21,7 @@ from unet3d.training.checkpoint import (
     last_checkpoint,
     save_checkpoint,
 )
-from unet3d.training.errors import RunError, RunStopped
+from unet3d.training.errors import GivenUp, RunError, RunStopped
 from unet3d.training.progress import EpochBar
 from unet3d.training.setup import Setup
 from unet3d.training.step import make_statistics_mean, make_train_step
@@ -140,7 +140,7 @@ def run_epoch(
             asked = time.perf_counter()
             images, labels = next(batches)
             times.waiting += time.perf_counter() - asked
-            measured = train_step(images, labels, training.stop.signal is not None)
+            measured = train_step(images, labels, training.stop.asked)
             if not math.isfinite(measured.loss):
                 _fail_on_loss(training, progress.step, measured.loss)
             counts += measured.counts
@@ -199,10 +199,10 @@ def _validate(
     own: dict[int, CaseResult] = {}
     with training.state.averaged():
         for index in range(place.rank, len(cases), place.workers):
-            if training.stop.signal is not None:
+            if training.stop.asked:
                 break
             own[index] = validate_case(predictor, training.store, cases[index], targets, config)
-        stopped = add(np.array([float(training.stop.signal is not None)]))[0]
+        stopped = add(np.array([float(training.stop.asked)]))[0]
         if not stopped:
             results = gather(own, cases, len(targets.names), add)
             metrics = summarise(results, targets)
@@ -243,6 +243,7 @@ def _close_epoch(
     progress.epoch_loss, progress.epoch_counts = 0.0, None
     _save(training, progress)
     training.tracker.log_epoch(record)
+    training.place.record(record)
     shown = ("train/loss", "train/dice", "val/loss", "val/dice", "perf/step_ms")
     told = [f"{name} {metrics[name]:.4g}" for name in shown if name in metrics]
     log.info("epoch %d/%d  %s", epoch, training.config.epochs, "  ".join(told))
@@ -268,6 +269,8 @@ def _fail_on_loss(training: Training, step: int, loss: float) -> None:
 
 def _save_and_stop(training: Training, progress: Progress) -> NoReturn:
     _save(training, progress)
+    if training.stop.early:
+        raise GivenUp(f"given up by the sweep at step {progress.step}", 0)
     run_id = training.folder.name
     raise RunStopped(
         f"stopped at step {progress.step}, all saved; go on with: python train.py resume={run_id}",

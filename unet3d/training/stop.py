@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from unet3d.parallel.place import ALONE, Place
+from unet3d.parallel.place import ALONE, EARLY, Place
 from unet3d.training.errors import RunStopped
 
 ASK_SECONDS = 0.5
@@ -19,6 +19,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.early = False  # a sweep gives the trial up
         self.deferred = False  # True while the loop, which asks for `signal`, has state to save
 
     def receive(self, number: int, frame: FrameType | None) -> None:
@@ -29,6 +30,11 @@ class StopRequest:
             raise KeyboardInterrupt
         if not self.deferred:
             raise RunStopped("stopped before the first step; nothing to go on from", self.exit_code)
+
+    @property
+    def asked(self) -> bool:
+        """Whether the training is to save and stop."""
+        return self.early or self.signal is not None
 
     @property
     def exit_code(self) -> int:
@@ -43,12 +49,14 @@ def stop_requests(place: Place = ALONE) -> Iterator[StopRequest]:
     The workers of a job get no signals: their chief asks for those of the process that started it.
     """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        over = threading.Event()  # only the main thread may set handlers
-        if place.job and place.chief:
+    if place.job:
+        over = threading.Event()
+        if place.chief:
             threading.Thread(target=_ask, args=(request, place, over), daemon=True).start()
-        yield request
-        over.set()
+        try:
+            yield request
+        finally:
+            over.set()
         return
     former = {n: signal.signal(n, request.receive) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -60,6 +68,9 @@ def stop_requests(place: Place = ALONE) -> Iterator[StopRequest]:
 
 def _ask(request: StopRequest, place: Place, over: threading.Event) -> None:
     while not over.wait(ASK_SECONDS):
-        if (number := place.asked_to_stop()) is not None:
-            request.signal = number
+        word = place.asked_to_stop()
+        if word == EARLY:
+            request.early = True
+        elif word:
+            request.signal = int(word)
             return

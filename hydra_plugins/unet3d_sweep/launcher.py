@@ -1,0 +1,93 @@
+"""Hydra's Ray launcher, with trials that outlive a lost worker: docs/decisions/0006-sweeps.md."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra_plugins.hydra_ray_launcher.ray_launcher import RayLauncher
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+if TYPE_CHECKING:
+    from unet3d.config import SweepRunConfig
+
+
+class RayTrialLauncher(RayLauncher):
+    """Launches a batch of trials as one sweep of unet3d.sweep."""
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run the trials; what has ended before, in a sweep of the same name, is not run again."""
+        from unet3d.sweep.run import Plan, run_sweep
+        from unet3d.sweep.source import Grid
+        from unet3d.sweep.trial import Trial, make_name, split_override, varied
+
+        lists = [filter_overrides(list(overrides)) for overrides in job_overrides]
+        differs = varied(lists)
+        configs = [self.compose(overrides) for overrides in job_overrides]
+        trials = [
+            Trial(
+                number,
+                tuple(overrides),
+                {k: v for k, v in map(split_override, overrides) if k in differs},
+                plain(config),
+            )
+            for number, (overrides, config) in enumerate(
+                zip(lists, configs, strict=True), start=initial_job_idx
+            )
+        ]
+        config = configs[0]
+        name = config.sweep.name or make_name(differs, " ".join(sorted(t.key for t in trials)))
+        ended = run_sweep(
+            Plan(
+                config=config,
+                name=name,
+                differs=differs,
+                trials=trials,
+                total=len(trials),
+                make_source=lambda folder: Grid(trials, config.sweep),
+                **self.ray_settings(),
+            )
+        )
+        return [
+            JobReturn(
+                overrides=overrides,
+                status=JobStatus.COMPLETED,
+                _return_value=ended[trial.number].best if trial.number in ended else None,
+            )
+            for trial, overrides in zip(trials, lists, strict=True)
+        ]
+
+    def compose(self, overrides: Sequence[str]) -> SweepRunConfig:
+        """The typed settings of one trial. Raises ConfigError, as train.py does."""
+        from unet3d.cli import to_config
+        from unet3d.config import SweepRunConfig
+
+        assert self.hydra_context is not None and self.config is not None
+        loader = self.hydra_context.config_loader
+        composed = loader.load_sweep_config(self.config, list(overrides))
+        OmegaConf.set_readonly(composed, False)
+        with open_dict(composed):
+            del composed["hydra"]
+        config = to_config(composed)
+        assert isinstance(config, SweepRunConfig)
+        return config
+
+    def ray_settings(self) -> dict[str, Any]:
+        """hydra.launcher.ray.init and .remote."""
+        ray: DictConfig = self.ray_cfg
+        return {
+            "ray_init": OmegaConf.to_container(ray.init, resolve=True),
+            "ray_remote": OmegaConf.to_container(ray.remote, resolve=True),
+        }
+
+
+def plain(config: SweepRunConfig) -> Any:
+    """The settings of the training alone."""
+    from unet3d.config import Config
+
+    names = [field.name for field in dataclasses.fields(Config)]
+    return Config(**{name: getattr(config, name) for name in names})

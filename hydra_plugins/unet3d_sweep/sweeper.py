@@ -1,0 +1,139 @@
+"""hydra/sweeper=optuna: an adaptive search by Optuna's ask and tell, a trial for each free slot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from hydra.core.plugins import Plugins
+from hydra.core.utils import filter_overrides
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class OptunaSweeper(Sweeper):
+    """Keys with choice(), range() or interval() are searched, all others are fixed."""
+
+    def __init__(self, params: DictConfig | None = None):
+        self.params = params
+
+    def setup(
+        self,
+        *,
+        hydra_context: HydraContext,
+        task_function: TaskFunction,
+        config: DictConfig,
+    ) -> None:
+        """Called by Hydra."""
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Search sweep.trials times; returns how each trial of this command ended."""
+        from hydra_plugins.unet3d_sweep.launcher import RayTrialLauncher, plain
+        from unet3d.config import ConfigError
+        from unet3d.sweep.folder import SweepFolder
+        from unet3d.sweep.run import Plan, run_sweep
+        from unet3d.sweep.source import Adaptive, make_study
+        from unet3d.sweep.trial import Trial, make_name
+
+        launcher = self.launcher
+        if not isinstance(launcher, RayTrialLauncher):
+            raise ConfigError(
+                "hydra/launcher: hydra/sweeper=optuna needs hydra/launcher=ray_trials"
+            )
+        given = [f"{key}={value}" for key, value in (self.params or {}).items()]
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*given, *arguments])
+        searched = {
+            o.get_key_element(): distribution(o) for o in overrides if o.is_sweep_override()
+        }
+        fixed = [
+            f"{o.get_key_element()}={o.get_value_element_as_str()}"
+            for o in overrides
+            if o.get_key_element() not in searched
+        ]
+        if not searched:
+            raise ConfigError(
+                "hydra/sweeper=optuna: nothing to search for; write lr=interval(1e-5,1e-2), "
+                "choice(...) or range(...)"
+            )
+
+        def make_trial(number: int, params: dict[str, Any]) -> Trial:
+            own = [f"{key}={_typed(value)}" for key, value in params.items()]
+            config = launcher.compose([*fixed, *own])
+            differs = {key.lstrip("+~"): _typed(value) for key, value in params.items()}
+            return Trial(number, tuple(filter_overrides([*fixed, *own])), differs, plain(config))
+
+        corners = [make_trial(0, {k: end(d) for k, d in searched.items()}) for end in (_low, _high)]
+        config = launcher.compose(corners[0].overrides)
+        differs = list(corners[0].differs)
+        space = " ".join(f"{key}={searched[key]}" for key in sorted(searched))
+        name = config.sweep.name or make_name(differs, space + corners[0].key)
+
+        def make_source(folder: SweepFolder) -> Adaptive:
+            url = config.sweep.storage or f"sqlite:///{folder.path / 'study.db'}"
+            study = make_study(config.sweep, name, url)
+            return Adaptive(study, searched, make_trial, config.sweep.trials)
+
+        return run_sweep(
+            Plan(
+                config=config,
+                name=name,
+                differs=differs,
+                trials=corners,
+                total=config.sweep.trials,
+                make_source=make_source,
+                **launcher.ray_settings(),
+            )
+        )
+
+
+def distribution(override: Override) -> Any:
+    """Optuna's distribution for Hydra's choice(), range() and interval(), tag(log, ...) among them.
+
+    Raises ConfigError for a sweep that has none.
+    """
+    from optuna import distributions as of
+
+    from unet3d.config import ConfigError
+
+    value, key = override.value(), override.get_key_element()
+    if isinstance(value, IntervalSweep):
+        assert value.start is not None and value.end is not None
+        kind = of.IntDistribution if _whole(value.start, value.end) else of.FloatDistribution
+        try:
+            return kind(value.start, value.end, log="log" in value.tags)
+        except ValueError as error:
+            raise ConfigError(f"{key}: {override.input_line} is not possible ({error})") from error
+    if isinstance(value, RangeSweep) and not value.shuffle:
+        steps = list(override.sweep_iterator())
+        if _whole(*steps):
+            return of.IntDistribution(steps[0], steps[-1], step=int(value.step))
+        return of.FloatDistribution(steps[0], steps[-1], step=float(value.step))
+    return of.CategoricalDistribution(list(override.sweep_iterator(transformer=Transformer.encode)))
+
+
+def _whole(*values: Any) -> bool:
+    return all(isinstance(value, int) for value in values)
+
+
+def _typed(value: Any) -> str:
+    """A value as it is typed on the command line."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _low(distribution: Any) -> Any:
+    choices = getattr(distribution, "choices", None)
+    return choices[0] if choices else distribution.low
+
+
+def _high(distribution: Any) -> Any:
+    choices = getattr(distribution, "choices", None)
+    return choices[-1] if choices else distribution.high

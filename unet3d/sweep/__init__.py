@@ -1,0 +1,1 @@
+"""Experiment parallelism: many trials of a search, side by side on Ray, recorded together."""
