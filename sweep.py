@@ -1,4 +1,4 @@
-"""Many runs: `python sweep.py -m lr=1e-4,1e-3 model.norm=batch,group`; `--help` lists the settings."""
+"""Many runs: `python sweep.py -m lr=1e-4,1e-3 model.norm=batch,group`; `--help` tells more."""
 
 from train import train
 from unet3d.cli import run_hydra

@@ -169,8 +169,8 @@ def _check_parallel(config: Config) -> None:
             )
         if devices not in (None, 1):
             raise ConfigError(
-                f"parallel.devices: {devices} is not possible with parallel={config.parallel.name}; "
-                "type parallel=data"
+                f"parallel.devices: {devices} is not possible with "
+                f"parallel={config.parallel.name}; type parallel=data"
             )
     if nodes > 1 and devices is not None:
         raise ConfigError(

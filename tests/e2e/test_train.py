@@ -142,7 +142,8 @@ def test_help_and_settings_are_printed(tmp_path: Path) -> None:
 def test_many_processes_open_an_empty_store_at_once(tmp_path: Path) -> None:
     """The schema is made once: of four that start together none fails, all see one experiment."""
     code = (
-        "import sys; from unet3d.cli import compose_config; from unet3d.tracking.store import connect; "
+        "import sys; from unet3d.cli import compose_config; "
+        "from unet3d.tracking.store import connect; "
         "print(connect(compose_config([])).experiment)"
     )
     processes = [

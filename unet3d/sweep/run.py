@@ -168,9 +168,7 @@ def _wait_for_share(config: Config, local: bool) -> tuple[Share, int]:
     while True:
         alive = [node for node in ray.nodes() if node["Alive"]]
         nodes = [{kind: n["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU")} for n in alive]
-        machines = len(
-            {n["NodeManagerAddress"] for n, has in zip(alive, nodes, strict=True) if has["CPU"]}
-        )
+        machines = len({n["NodeManagerAddress"] for n in alive if n["Resources"].get("CPU")})
         try:
             return make_share(config, nodes, local), machines
         except RunError:

@@ -75,8 +75,8 @@ def _check_free(host: str, port: int) -> None:
             pass
     except OSError as error:
         raise RunError(
-            f"tracking.port: nothing can listen on {host}:{port} ({error.strerror}); choose another "
-            f"port, or type tracking.uri=http://{host}:{port} if a server is there already"
+            f"tracking.port: nothing can listen on {host}:{port} ({error.strerror}); choose "
+            f"another, or type tracking.uri=http://{host}:{port} if a server is there already"
         ) from error
 
 
