@@ -14,6 +14,8 @@ def explain(error: BaseException) -> str:
         chain.append(link)
         link = link.__cause__ or link.__context__
     text = "\n".join(str(link) for link in chain)
+    if "BasicSweeper does not support sweep type" in text:
+        return "interval(...) is of an adaptive search; type hydra/sweeper=optuna, or list values"
     return (
         _unparsed(error)
         or _unknown_option(text)
@@ -54,7 +56,7 @@ def _unknown_key(text: str) -> str | None:
 def not_a_setting(key: str) -> str:
     """The line for a key that is not in the schema: what was meant, or what there is."""
     siblings = _settings_beside(key)
-    if key.partition(".")[0] in ("sweep", "dry_run"):
+    if key in siblings and key.partition(".")[0] in ("sweep", "dry_run"):
         return f"{key} is a setting of sweep.py, not of train.py"
     if key in siblings:
         return f"{key} is not a setting of the chosen {key.partition('.')[0]}"

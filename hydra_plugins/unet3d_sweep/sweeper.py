@@ -46,7 +46,8 @@ class OptunaSweeper(Sweeper):
             raise ConfigError(
                 "hydra/launcher: hydra/sweeper=optuna needs hydra/launcher=ray_trials"
             )
-        given = [f"{key}={value}" for key, value in (self.params or {}).items()]
+        assert self.hydra_context is not None
+        given = [f"{key!s}={value}" for key, value in (self.params or {}).items()]
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*given, *arguments])
         searched = {
@@ -102,20 +103,21 @@ def distribution(override: Override) -> Any:
 
     from unet3d.config import ConfigError
 
-    value, key = override.value(), override.get_key_element()
+    value: Any = override.value()
+    key = override.get_key_element()
     if isinstance(value, IntervalSweep):
-        assert value.start is not None and value.end is not None
-        kind = of.IntDistribution if _whole(value.start, value.end) else of.FloatDistribution
+        kind: Any = of.IntDistribution if _whole(value.start, value.end) else of.FloatDistribution
         try:
             return kind(value.start, value.end, log="log" in value.tags)
         except ValueError as error:
             raise ConfigError(f"{key}: {override.input_line} is not possible ({error})") from error
     if isinstance(value, RangeSweep) and not value.shuffle:
-        steps = list(override.sweep_iterator())
+        steps: list[Any] = list(override.sweep_iterator())
         if _whole(*steps):
             return of.IntDistribution(steps[0], steps[-1], step=int(value.step))
         return of.FloatDistribution(steps[0], steps[-1], step=float(value.step))
-    return of.CategoricalDistribution(list(override.sweep_iterator(transformer=Transformer.encode)))
+    choices: list[Any] = list(override.sweep_iterator(transformer=Transformer.encode))
+    return of.CategoricalDistribution(choices)
 
 
 def _whole(*values: Any) -> bool:

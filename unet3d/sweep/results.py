@@ -56,7 +56,7 @@ def print_results(results: list[Result]) -> None:
     from rich.table import Table
 
     table = Table(expand=False)
-    for heading in ("trial", "settings", "state", "val/dice", "epoch", "time", "tries", "run"):
+    for heading in ("trial", "settings", "state", "val/dice", "best epoch", "time", "tries", "run"):
         table.add_column(
             heading,
             overflow="fold",
@@ -70,7 +70,7 @@ def print_results(results: list[Result]) -> None:
             result.name,
             ended.state,
             number_or_dash(ended.best),
-            f"{ended.best_epoch}/{ended.epochs}",
+            f"{ended.best_epoch} of {ended.epochs}",
             clock(ended.seconds),
             str(ended.attempts),
             ended.run_id[:8],
@@ -91,12 +91,12 @@ def print_results(results: list[Result]) -> None:
 
 def note(results: list[Result]) -> str:
     """The table in Markdown, for the page of the parent run."""
-    lines = ["| trial | settings | state | val/dice | epoch |", "|---|---|---|---|---|"]
+    lines = ["| trial | settings | state | val/dice | best epoch |", "|---|---|---|---|---|"]
     for result in results:
         ended = result.ended
         lines.append(
             f"| {result.number} | {result.name} | {ended.state} | {number_or_dash(ended.best)} | "
-            f"{ended.best_epoch}/{ended.epochs} |"
+            f"{ended.best_epoch} of {ended.epochs} |"
         )
     if results and results[0].ended.best is not None:
         lines += ["", "Best:", "```", results[0].command, "```"]

@@ -57,6 +57,7 @@ def run_sweep(plan: Plan) -> dict[int, Ended]:
         if not config.dry_run:
             stack.enter_context(folder.held())
             _make_stores(plan.trials)
+            source = plan.make_source(folder)
         local = stack.enter_context(ray_cluster(config, "the trials run here", **plan.ray_init))
         share, machines = _wait_for_share(config, local)
         _announce(plan, share, machines)
@@ -74,13 +75,19 @@ def run_sweep(plan: Plan) -> dict[int, Ended]:
             differs=plan.differs,
         )
         stop.deferred = True
-        ended = _run(plan, folder, pool, record, stop, local)
+        try:
+            ended = _run(plan, source, folder, pool, record, stop, local)
+        except BaseException as error:
+            if record is not None:
+                keep(record.close, "FAILED", {"unet3d.reason": str(error)}, {})
+            raise
         _finish(plan, folder, record, stop, ended)
         return ended
 
 
 def _run(
     plan: Plan,
+    source: Source,
     folder: SweepFolder,
     pool: Pool,
     record: SweepRecord | None,
@@ -91,7 +98,6 @@ def _run(
         return run_config(trial, plan, pool.share, record.run_id if record else None, run_id)
 
     def record_failure(trial: Trial, run_id: str | None, error: str) -> str:
-        log.error("trial %d (%s) has failed: %s", trial.number, trial.name, error.rstrip())
         if record is None:
             return run_id or ""
         told: list[str] = []
@@ -100,7 +106,7 @@ def _run(
 
     with Table(plan.total, pool.share.at_once) as table:
         sweep = Sweep(
-            source=plan.make_source(folder),
+            source=source,
             folder=folder,
             pool=pool,
             table=table,
@@ -241,7 +247,7 @@ def _finish(
             metrics["sweep/best_val_dice"] = best
         keep(record.log_folder, report.parent)
         keep(record.close, status, {"mlflow.note.content": note(results)}, metrics)
-    told = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing ran"
+    told = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none had begun"
     if status == "KILLED":
         raise RunStopped(f"stopped: {told}; the same command goes on", stop.exit_code)
     if status == "FAILED":

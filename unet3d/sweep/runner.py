@@ -93,7 +93,8 @@ def _next(sweep: Sweep) -> bool:
         elif twin is not None:
             twin.twins.append(trial)
         else:
-            sweep.again.append(Running(trial))
+            spent = before.seconds if before is not None and before.state == "stopped" else 0.0
+            sweep.again.append(Running(trial, seconds=spent))
             return True
     return False
 

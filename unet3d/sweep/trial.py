@@ -42,7 +42,7 @@ class Trial:
         """What differs, in short: lr=0.001, norm=batch."""
         short = {key: key.rpartition(".")[2] for key in self.differs}
         unique = len(set(short.values())) == len(short)
-        named = [f"{short[k] if unique else k}={value}" for k, value in self.differs.items()]
+        named = [f"{short[k] if unique else k}={_brief(v)}" for k, v in self.differs.items()]
         return ", ".join(named) or f"trial {self.number}"
 
     @property
@@ -76,6 +76,14 @@ class Ended:
         """From JSON, ignoring what another version may have added."""
         known = {field.name for field in fields(Ended)}
         return Ended(**{key: value for key, value in stored.items() if key in known})
+
+
+def _brief(value: str) -> str:
+    """A sampled number in four digits."""
+    try:
+        return f"{float(value):.4g}" if len(value) > 8 else value
+    except ValueError:
+        return value
 
 
 def override_key(override: str) -> str:
