@@ -106,7 +106,8 @@ def _table(results: Sequence[Result]) -> str:
     names = parameter_names(results)
     headings = ["trial", *names, "state", "best val/dice", "best epoch", "epochs", "time"]
     headings += ["attempts", "run id", "error"]
-    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
+    broken = [escape(heading).replace(".", ".<wbr>") for heading in headings]
+    head = "".join(f'<th scope="col">{heading}</th>' for heading in broken)
     rows = "\n".join(f"<tr>{''.join(map(_cell, _row(r, names)))}</tr>" for r in results)
     return (
         '<div class="wide" tabindex="0" role="region" aria-label="Trials">\n<table>\n'

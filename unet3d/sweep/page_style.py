@@ -12,7 +12,7 @@ STYLE = """
   }
 }
 body {
-  margin: 0 auto; padding: 1.5rem; max-width: 80rem; line-height: 1.5;
+  margin: 0 auto; padding: 1.5rem; max-width: 90rem; line-height: 1.5;
   font-family: system-ui, sans-serif; color: var(--text); background: var(--back);
 }
 h1 { font-size: 1.6rem; margin: 0 0 .75rem; overflow-wrap: anywhere; }
@@ -32,13 +32,15 @@ pre button {
 }
 .wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; }
-th, td { padding: .35rem .7rem; text-align: left; vertical-align: top; white-space: nowrap; }
-th { background: var(--raised); border-bottom: 1px solid var(--line); }
+th, td { padding: .35rem .7rem; text-align: left; vertical-align: top; }
+td { white-space: nowrap; }
+th { vertical-align: bottom; background: var(--raised); border-bottom: 1px solid var(--line); }
 tbody tr + tr td { border-top: 1px solid var(--line); }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
 td.id { font-family: ui-monospace, Menlo, Consolas, monospace; }
-td.error { white-space: normal; min-width: 14rem; color: var(--red); overflow-wrap: anywhere; }
-th button { padding: 0; border: 0; background: none; font-weight: inherit; white-space: nowrap; }
+td.error { white-space: normal; color: var(--red); overflow-wrap: anywhere; }
+td.error:not(:empty) { min-width: 12rem; }
+th button { padding: 0; border: 0; background: none; font-weight: inherit; text-align: left; }
 th button::after { content: "\\2195"; margin-left: .3rem; opacity: .35; }
 th[aria-sort="ascending"] button::after { content: "\\2191"; opacity: 1; }
 th[aria-sort="descending"] button::after { content: "\\2193"; opacity: 1; }

@@ -80,8 +80,9 @@ class Parameter:
 
         low, high = min(self._numbers()), max(self._numbers())
         if self.logarithmic:
-            steps = (1.0, 2.0, 5.0) if high < 100 * low else (1.0,)
-            rounded = LogLocator(subs=steps, numticks=MAX_TICKS).tick_values(low, high)
+            decades = math.log10(high / low)
+            steps = (1.0, 2.0, 5.0) if decades < 2 else (1.0, 3.0) if decades < 4 else (1.0,)
+            rounded = LogLocator(subs=steps, numticks=2 * MAX_TICKS).tick_values(low, high)
         else:
             rounded = MaxNLocator(MAX_TICKS - 2).tick_values(low, high)
         scale = math.log10 if self.logarithmic else float
