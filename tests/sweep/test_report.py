@@ -233,8 +233,8 @@ def test_unknown_and_missing_names_list_the_sweeps(
     """One line and exit code 2."""
     output = f"output_dir={search.parents[1]}"
     for arguments, told in (
-        (["sweep=serch", output], "error: sweep: serch is not there; under "),
-        ([output], "error: sweep is not set; type sweep=<name>; under "),
+        (["sweep=serch", output], "error: sweep: serch is not there; in "),
+        ([output], "error: sweep is not set; type sweep=<name>; in "),
         (["sweep=../sweeps/search", output], "error: sweep: ../sweeps/search is not there; "),
     ):
         with pytest.raises(SystemExit) as caught:
@@ -242,10 +242,10 @@ def test_unknown_and_missing_names_list_the_sweeps(
         line = capsys.readouterr().err
         assert caught.value.code == 2
         assert line.startswith(told) and line.count("\n") == 1
-        assert line.endswith("/sweeps choose one of search\n")
+        assert line.endswith("/sweeps: search\n")
     with pytest.raises(SystemExit):
         main(["report", "sweep=search", f"output_dir={search}"])
-    assert capsys.readouterr().err.endswith("there are no sweeps\n")
+    assert capsys.readouterr().err.endswith("/sweeps: no sweeps\n")
 
 
 def test_the_command_writes_the_report_without_tensorflow(search: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from unet3d.config import Config
@@ -21,6 +22,18 @@ from unet3d.training.errors import RunError
 log = logging.getLogger(__name__)
 Plot = Callable[[Sequence[Result], Path], Path]
 
+CURVES = ("Learning curves", "Dashed: pruned. The point is the best epoch of the best trial.")
+COORDINATES = (
+    "Parallel coordinates",
+    "A line a trial that has finished or was pruned (dashed); the thick one is the best of them. "
+    "Lines through one category are spread a little by their val/dice.",
+)
+IMPORTANCE = (
+    "Importance of the parameters",
+    "From the finished trials alone; the fewer there are, the less it tells.",
+)
+OVERLAYS = ("Overlays of the best trial", "Validation cases: image, truth and prediction.")
+
 
 def write_report(sweep: Path, output_dir: str) -> Path:
     """Write report/index.html and its PNGs in the sweep's folder; returns the page's path.
@@ -29,38 +42,14 @@ def write_report(sweep: Path, output_dir: str) -> Path:
     """
     results, folder = read_results(sweep), sweep / "report"
     folder.mkdir(exist_ok=True)
-
-    def best_overlays(results: Sequence[Result], path: Path) -> Path:
-        return _copy_overlays(results, Path(output_dir) / "runs", path)
-
+    copy_overlays = partial(_copy_overlays, runs=Path(output_dir) / "runs")
     pictures = [
         _draw(results, folder / f"{file}.png", plot, heading, caption)
         for file, plot, heading, caption in (
-            (
-                "learning_curves",
-                plot_learning_curves,
-                "Learning curves",
-                "Dashed: pruned. The point is the best epoch of the best trial.",
-            ),
-            (
-                "parallel_coordinates",
-                plot_parallel_coordinates,
-                "Parallel coordinates",
-                "A line a trial that has finished or was pruned (dashed); the thick one is the "
-                "best. Lines through one category are spread a little by their val/dice.",
-            ),
-            (
-                "importance",
-                plot_importance,
-                "Importance of the parameters",
-                "From the finished trials alone; the fewer there are, the less it tells.",
-            ),
-            (
-                "best_overlays",
-                best_overlays,
-                "Overlays of the best trial",
-                "Validation cases: image, truth and prediction.",
-            ),
+            ("learning_curves", plot_learning_curves, *CURVES),
+            ("parallel_coordinates", plot_parallel_coordinates, *COORDINATES),
+            ("importance", plot_importance, *IMPORTANCE),
+            ("best_overlays", copy_overlays, *OVERLAYS),
         )
     ]
     facts = SweepFolder(sweep).read()
@@ -82,7 +71,7 @@ def _draw(results: Sequence[Result], path: Path, plot: Plot, heading: str, capti
     return Picture(heading, caption, path, reason)
 
 
-def _copy_overlays(results: Sequence[Result], runs: Path, path: Path) -> Path:
+def _copy_overlays(results: Sequence[Result], path: Path, runs: Path) -> Path:
     """A copy of the best trial's overlays. Raises LeftOut where there are none."""
     if not results or best_of(results[0]) is None:
         raise LeftOut("no trial has a val/dice yet.")
@@ -114,6 +103,5 @@ def find_sweep(folder: Path, name: str) -> Path:
     names = sorted(path.parent.name for path in folder.glob("*/sweep.json"))
     if name in names:
         return folder / name
-    there = f"choose one of {', '.join(names)}" if names else "there are no sweeps"
     told = f"sweep: {name} is not there" if name else "sweep is not set; type sweep=<name>"
-    raise RunError(f"{told}; under {folder} {there}")
+    raise RunError(f"{told}; in {folder}: {', '.join(names) or 'no sweeps'}")
