@@ -16,6 +16,7 @@ USAGE = """usage: unet3d <command> [key=value ...]
 commands
   preprocess   build the store of a data set     unet3d preprocess data=msd data.root=<folder>
   doctor       what is installed, and what the configured network needs
+  report       the table and the page of a sweep    unet3d report sweep=<name>
 
 Settings are those of train.py: `python train.py --help` lists them."""
 
@@ -114,6 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
     commands: dict[str, Callable[[list[str]], None]] = {
         "preprocess": _preprocess,
         "doctor": _doctor,
+        "report": _report,
     }
     name, overrides = arguments[0], arguments[1:]
     if name not in commands:
@@ -137,6 +139,18 @@ def _doctor(overrides: list[str]) -> None:
     from unet3d.doctor import doctor
 
     doctor(compose_config(overrides))
+
+
+def _report(overrides: list[str]) -> None:
+    from unet3d.log import log_to_console
+    from unet3d.sweep.report import report_again
+
+    log_to_console()
+    # Here `sweep` is the name of one, where Hydra would take it for a group of settings.
+    names = [o.removeprefix("sweep=") for o in overrides if o.startswith("sweep=")]
+    settings = [o for o in overrides if not o.startswith("sweep=")]
+    path = report_again(compose_config(settings), names[-1] if names else "")
+    print(f"report: {path}")
 
 
 def _guarded(call: Callable[[], Any]) -> Any:

@@ -14,20 +14,21 @@ COLOURS = ("tab:green", "tab:orange", "tab:red", "tab:blue", "tab:purple", "tab:
 MAX_CASES = 4
 
 
-def _figure(**settings: Any) -> Any:
+def figure(**settings: Any) -> Any:
     """A figure without pyplot, which would keep it and look for a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(**settings)
-    FigureCanvasAgg(figure)
-    return figure
+    picture = Figure(**settings)
+    FigureCanvasAgg(picture)
+    return picture
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save_png(picture: Any, path: Path) -> Path:
+    """Write a figure that appears whole, replacing what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png", dpi=110)
+    picture.savefig(temporary, format="png", dpi=110)
     temporary.replace(path)
     return path
 
@@ -59,8 +60,8 @@ def validation_overlays(training: Training) -> Path:
     )
     shown = range(1, len(targets.names)) if targets.exclusive else range(len(targets.names))
     cases = training.val_cases[:MAX_CASES]
-    figure = _figure(figsize=(11, 10 * len(cases)), layout="constrained")
-    axes = figure.subplots(3 * len(cases), 3, squeeze=False)
+    picture = figure(figsize=(11, 10 * len(cases)), layout="constrained")
+    axes = picture.subplots(3 * len(cases), 3, squeeze=False)
     for number, case in enumerate(cases):
         truth = targets.encode(training.store.label(case)) > 0
         logits = predict_case(predictor, training.store, case, targets, training.config)
@@ -82,14 +83,14 @@ def validation_overlays(training: Training) -> Path:
                     _contour(axis, np.take(mask[..., output], centre[plane], plane), output)
     from matplotlib.lines import Line2D
 
-    figure.legend(
+    picture.legend(
         handles=[
             Line2D([], [], color=COLOURS[o % len(COLOURS)], label=targets.names[o]) for o in shown
         ],
         loc="outside lower center",
         ncols=len(shown),
     )
-    return _save(figure, training.folder / "figures" / "validation.png")
+    return save_png(picture, training.folder / "figures" / "validation.png")
 
 
 def _draw(axis: Any, plane: np.ndarray) -> None:
@@ -107,8 +108,8 @@ def _contour(axis: Any, plane: np.ndarray, output: int) -> None:
 
 def learning_curves(history: list[dict[str, Any]], folder: Path) -> Path:
     """A PNG: loss and Dice over the epochs."""
-    figure = _figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    picture = figure(figsize=(10, 4), layout="constrained")
+    left, right = picture.subplots(1, 2)
     names = sorted({name for record in history for name in record["metrics"]})
     for name in names:
         points = [(r["epoch"], r["metrics"][name]) for r in history if name in r["metrics"]]
@@ -122,4 +123,4 @@ def learning_curves(history: list[dict[str, Any]], folder: Path) -> Path:
         if axis.has_data():
             axis.legend()
     right.set_ylim(0, 1)
-    return _save(figure, folder / "figures" / "learning_curves.png")
+    return save_png(picture, folder / "figures" / "learning_curves.png")

@@ -75,6 +75,16 @@ def open_sweep(
     return SweepRecord(connection, name, tags, run_id) if connection else None
 
 
+def log_report(config: Config, run_id: str, folder: Path) -> None:
+    """Copy a folder to the artifacts of a sweep's parent run, which may be over; tracking=none: no.
+
+    Raises RunError where the store does not answer, MlflowException where it lacks the run.
+    """
+    connection = connect(config)
+    if connection:
+        connection.client.log_artifacts(run_id, str(folder), folder.name)
+
+
 def check_shared(config: Config, machines: int) -> None:
     """RunError for a data base that is a file on one machine, where several will log."""
     uri = tracking_uri(config)
