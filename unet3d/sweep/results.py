@@ -76,7 +76,9 @@ def print_results(results: list[Result]) -> None:
             ended.run_id[:8],
         )
     console = Console()
-    console.print(table, width=max(console.width, 100) if not console.is_terminal else None)
+    if not console.is_terminal:
+        console = Console(width=120)  # a log file has no width of its own
+    console.print(table)
     for result in results:
         if result.ended.error:
             console.print(

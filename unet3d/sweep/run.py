@@ -186,14 +186,13 @@ def _wait_for_share(config: Config, local: bool) -> tuple[Share, int]:
 def _announce(plan: Plan, share: Share, machines: int) -> None:
     trials, at_once = plan.total, min(share.at_once, plan.total)
     log.info(
-        "sweep %s: %d trials over %s; each on %s, %d at once on %d %s",
+        "sweep %s: %d trials over %s; each on %s, %d at once%s",
         plan.name,
         trials,
         ", ".join(plan.differs) or "nothing",
         share.told(),
         at_once,
-        machines,
-        "machine" if machines == 1 else "machines",
+        f" on {machines} machines" if machines > 1 else "",
     )
     if plan.config.dry_run:
         for trial in plan.trials:

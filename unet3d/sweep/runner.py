@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -112,6 +113,7 @@ def _start(sweep: Sweep, running: Running) -> None:
         threads=sweep.pool.share.cpus,
         gang=sweep.pool.share.gang,
         local=sweep.local,
+        environment={k: v for k, v in os.environ.items() if k.startswith("MLFLOW_")},
     )
     sweep.running[sweep.pool.submit(task)] = running
     sweep.table.begin(trial, running.attempt, bool(run_id))

@@ -19,7 +19,8 @@ GROWTH = 1.5  # of resident memory since the first trial, after which a worker i
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is sent. local: whether the Ray cluster is this machine's."""
+    """What a worker is sent. local: whether the Ray cluster is this machine's. environment: MLflow's
+    variables as they are now, with the address of a server that was started after the worker."""
 
     config: Config
     folder: Path  # of the trial
@@ -27,6 +28,7 @@ class Task:
     threads: int
     gang: int
     local: bool
+    environment: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class TrialWorker:
         from unet3d.training.errors import RunStopped
 
         started = time.monotonic()
+        os.environ.update(task.environment)
 
         def report(kind: str, error: str = "", reusable: bool = True) -> Report:
             return Report(kind, time.monotonic() - started, error, reusable)
