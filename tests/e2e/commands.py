@@ -13,13 +13,17 @@ SMALL = ("experiment=smoke", "validation.overlap=0")
 
 
 def start(
-    folder: Path, *overrides: str, base: tuple[str, ...] = SMALL, **environment: str
+    folder: Path,
+    *overrides: str,
+    base: tuple[str, ...] = SMALL,
+    program: str = "train.py",
+    **environment: str,
 ) -> subprocess.Popen[str]:
-    """`python train.py` with `base` and `overrides` in `folder`, its output in `folder`/output."""
+    """`program` with `base` and `overrides` in `folder`, its output in `folder`/output."""
     output = (folder / "output").open("a")
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     return subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "train.py"), *base, *overrides],
+        [sys.executable, str(REPOSITORY / program), *base, *overrides],
         cwd=folder,
         env={**clean, "PYTHONPATH": str(REPOSITORY), **environment},
         stdout=output,
@@ -28,14 +32,21 @@ def start(
     )
 
 
-def train(
-    folder: Path, *overrides: str, base: tuple[str, ...] = SMALL, **environment: str
+def run(
+    folder: Path,
+    *overrides: str,
+    base: tuple[str, ...] = SMALL,
+    program: str = "train.py",
+    **environment: str,
 ) -> tuple[int, str]:
     """Run to the end; exit code and everything printed by this call."""
     path = folder / "output"
     before = len(path.read_text()) if path.exists() else 0
-    code = start(folder, *overrides, base=base, **environment).wait(timeout=300)
-    return code, path.read_text()[before:]
+    process = start(folder, *overrides, base=base, program=program, **environment)
+    return process.wait(timeout=300), path.read_text()[before:]
+
+
+train = run
 
 
 def wait_for(folder: Path, text: str, process: subprocess.Popen[str]) -> None:

@@ -154,29 +154,31 @@ def make_study(settings: SweepConfig, name: str, url: str) -> Any:
     from unet3d.training.errors import RunError
 
     try:
-        sampler = _make_sampler(settings)
+        study = _quiet_study(
+            study_name=name,
+            storage=optuna.storages.RDBStorage(url),
+            load_if_exists=True,
+            pruner=make_pruner(settings),
+        )
+        before = len(study.get_trials(deepcopy=False))
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200]
+        raise RunError(f"sweep.storage: {url} cannot be used ({reason})") from error
+    try:
+        study.sampler = _make_sampler(settings, before)
     except ImportError as error:
         raise RunError(
             f"sweep.sampler: {settings.sampler} needs a package ({error}); install it, or type "
             "sweep.sampler=tpe"
         ) from error
-    try:
-        return _quiet_study(
-            study_name=name,
-            storage=optuna.storages.RDBStorage(url),
-            load_if_exists=True,
-            sampler=sampler,
-            pruner=make_pruner(settings),
-        )
-    except Exception as error:
-        reason = str(error).splitlines()[0][:200]
-        raise RunError(f"sweep.storage: {url} cannot be used ({reason})") from error
+    return study
 
 
-def _make_sampler(settings: SweepConfig) -> Any:
+def _make_sampler(settings: SweepConfig, before: int) -> Any:
+    """before: trials that the study has, as a sampler of the same seed would draw them again."""
     from optuna import samplers
 
-    seed = settings.seed
+    seed = settings.seed + before
     if settings.sampler == "tpe":
         # The value of a trial under way counts as poor, so that two slots do not try the same.
         return samplers.TPESampler(seed=seed, constant_liar=True)
@@ -188,8 +190,6 @@ def _make_sampler(settings: SweepConfig) -> Any:
         import torch  # noqa: F401
 
         return samplers.GPSampler(seed=seed)
-    return (
-        samplers.QMCSampler(seed=seed)
-        if settings.sampler == "qmc"
-        else samplers.RandomSampler(seed)
-    )
+    if settings.sampler == "qmc":  # its place in the sequence is kept in the study
+        return samplers.QMCSampler(seed=settings.seed)
+    return samplers.RandomSampler(seed=seed)

@@ -19,8 +19,11 @@ GROWTH = 1.5  # of resident memory since the first trial, after which a worker i
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is sent. local: whether the Ray cluster is this machine's. environment: MLflow's
-    variables as they are now, with the address of a server that was started after the worker."""
+    """What a worker is sent.
+
+    local: whether the Ray cluster is this machine's. environment: MLflow's variables as they are
+    now, with the address of a server that was started after the worker.
+    """
 
     config: Config
     folder: Path  # of the trial

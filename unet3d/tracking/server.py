@@ -64,7 +64,9 @@ def tracking_server(config: Config, host: str = "127.0.0.1") -> Iterator[None]:
 def _command(config: Config, host: str, port: int) -> list[str]:
     served = ["--backend-store-uri", config.tracking.uri, "--serve-artifacts"]
     artifacts = str(Path(config.tracking.artifacts).resolve())
-    listen = ["--host", host, "--port", str(port), "--workers", "1"]
+    # MLflow answers to the names it is told, against pages that a browser has open elsewhere.
+    named = ",".join(f"{name}:{port}" for name in (host, "localhost", "127.0.0.1"))
+    listen = ["--host", host, "--port", str(port), "--allowed-hosts", named, "--workers", "1"]
     command = [sys.executable, "-m", "mlflow", "server"]
     return [*command, *served, "--artifacts-destination", artifacts, *listen]
 

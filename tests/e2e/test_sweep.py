@@ -1,0 +1,296 @@
+"""`python sweep.py` as a user types it: no trial is lost, and what was done is not done again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tests.e2e.commands import SMALL, run, start, train, wait_for
+from unet3d.sweep.results import Result, read_results
+
+QUIET = ("tracking.system_metrics=false",)
+THREE = (*QUIET, "epochs=5", "steps_per_epoch=30", "lr=1e-2,1e-3,1e30", "sweep.name=three")
+
+
+def sweep(folder: Path, *overrides: str, **environment: str) -> tuple[int, str]:
+    """`python sweep.py -m` to the end; exit code and output."""
+    return run(folder, *overrides, base=("-m", *SMALL), program="sweep.py", **environment)
+
+
+def start_sweep(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    return start(folder, *overrides, base=("-m", *SMALL), program="sweep.py")
+
+
+def results(folder: Path) -> list[Result]:
+    """The trials of the one sweep in the folder, best first."""
+    (path,) = (p for p in (folder / "outputs" / "sweeps").iterdir() if p.is_dir())
+    return read_results(path)
+
+
+def table(folder: Path) -> list[tuple[str, str, float | None, int]]:
+    """What a table tells of each trial, but for ids and times."""
+    return [
+        (r.name, r.ended.state, r.ended.best and round(r.ended.best, 4), r.ended.epochs)
+        for r in results(folder)
+    ]
+
+
+def recorded(folder: Path) -> tuple[Run, list[Run], MlflowClient]:
+    """The parent run, its children, and the store."""
+    store = MlflowClient(f"sqlite:///{folder / 'outputs' / 'mlflow.db'}")
+    experiment = store.get_experiment_by_name("unet3d")
+    assert experiment is not None
+    runs = store.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(children) == len(runs) - 1
+    return parent, children, store
+
+
+def trial_workers(driver: int) -> list[psutil.Process]:
+    """The processes that train."""
+    family = psutil.Process(driver).children(recursive=True)
+    return [p for p in family if "TrialWorker.run" in " ".join(p.cmdline())]
+
+
+def test_sixteen_trials_on_two_slots(tmp_path: Path) -> None:
+    """All FINISHED, every epoch of every metric there, with the store and the data base new.
+
+    A trial on a warm worker gives what its command gives alone.
+    """
+    grid = ("lr=1e-2,1e-3,1e-4,1e-5", "model.norm=batch,group", "optimizer.beta_2=0.99,0.999")
+    code, told = sweep(tmp_path, *QUIET, "epochs=2", *grid)
+    assert code == 0, told
+    assert "all over: 16 finished" in told and "Traceback" not in told
+    parent, children, store = recorded(tmp_path)
+    assert parent.info.status == "FINISHED" and len(children) == 16
+    assert "| trial | settings |" in parent.data.tags["mlflow.note.content"]
+    for child in children:
+        assert child.info.status == "FINISHED"
+        for metric in ("train/loss", "val/dice", "val/dice_whole_tumour", "perf/step_ms"):
+            steps = [m.step for m in store.get_metric_history(child.info.run_id, metric)]
+            assert sorted(steps) == [1, 2], metric
+    settings = {(r.data.params["lr"], r.data.tags["sweep.model.norm"]) for r in children}
+    assert len(settings) == 8
+    names = {run.info.run_name for run in children}
+    assert len(names) == 16 and "lr=0.01, norm=batch, beta_2=0.99" in names
+    last = next(result for result in results(tmp_path) if result.number == 15)
+    code, told = train(tmp_path, *QUIET, *last.command.split()[2:], base=())
+    assert code == 0, told
+    alone = next(line for line in told.splitlines() if "best val/dice" in line)
+    assert last.ended.best is not None and f"best val/dice {last.ended.best:.4f} in" in alone
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three trials, of which one fails as its loss is not a number."""
+    folder = tmp_path_factory.mktemp("sweep")
+    code, told = sweep(folder, *THREE)
+    assert code == 1, told
+    assert "2 finished, 1 failed; the same command tries the failed ones again" in told
+    assert "Traceback" not in told
+    return folder
+
+
+def test_a_trial_that_raises_is_failed_with_its_error(undisturbed: Path) -> None:
+    """In MLflow and in the table; the other trials finish."""
+    states = [result.ended.state for result in results(undisturbed)]
+    assert states == ["finished", "finished", "failed"]
+    failed = results(undisturbed)[-1]
+    assert "the loss became" in failed.ended.error and failed.ended.attempts == 1
+    parent, children, _store = recorded(undisturbed)
+    assert parent.info.status == "FAILED"
+    by_status = {run.info.run_name: run for run in children if run.info.status == "FAILED"}
+    assert list(by_status) == [failed.name]
+    assert "the loss became" in by_status[failed.name].data.tags["unet3d.reason"]
+
+
+def test_killed_trials_and_a_killed_driver_cost_nothing(tmp_path: Path, undisturbed: Path) -> None:
+    """kill -9 of a worker, then of the driver; the same command again gives the same table."""
+    process = start_sweep(tmp_path, *THREE)
+    wait_for(tmp_path, "trial 1 (lr=0.001) starts", process)
+    wait_for_epochs(tmp_path, 1)
+    trial_workers(process.pid)[0].kill()
+    wait_for(tmp_path, "it starts again from its checkpoint, retry 1 of 2", process)
+    wait_for(tmp_path, "attempt 2", process)
+    process.kill()
+    process.wait()
+    code, told = sweep(tmp_path, *THREE)
+    assert code == 1, told
+    assert table(tmp_path) == table(undisturbed)
+    _parent, children, store = recorded(tmp_path)
+    assert sorted(run.info.status for run in children) == ["FAILED", "FINISHED", "FINISHED"]
+    for child in children:
+        if child.info.status == "FINISHED":
+            history = store.get_metric_history(child.info.run_id, "val/dice")
+            assert sorted(entry.step for entry in history) == [1, 2, 3, 4, 5]
+    code, told = sweep(tmp_path, *THREE)
+    assert "trial 0 (lr=0.01) finished already" in told and told.count(" starts") == 1
+
+
+def wait_for_epochs(folder: Path, count: int) -> None:
+    """Until each trial that runs has `count` epochs behind it."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        files = list((folder / "outputs" / "sweeps").glob("*/trials/*/epochs"))
+        if len(files) == 2 and all(len(f.read_text().splitlines()) >= count for f in files):
+            return
+        time.sleep(0.05)
+    raise AssertionError("no epoch in two minutes")
+
+
+def test_adaptive_search_stopped_by_ctrl_c_goes_on(tmp_path: Path) -> None:
+    """Running trials save; the study has as many trials as wanted in the end, and none twice."""
+    search = (
+        *QUIET,
+        *("hydra/sweeper=optuna", "lr=tag(log,interval(1e-4,1e-1))", "sweep.trials=3"),
+        *("epochs=6", "steps_per_epoch=30", "sweep.name=search"),
+    )
+    process = start_sweep(tmp_path, *search)
+    wait_for(tmp_path, "trial 1", process)
+    wait_for_epochs(tmp_path, 1)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=100) == 128 + signal.SIGINT
+    assert "the same command goes on" in (tmp_path / "output").read_text()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
+    stopped = {result.name for result in results(tmp_path) if result.ended.state == "stopped"}
+    assert len(stopped) == 2
+    assert {run.info.status for run in recorded(tmp_path)[1]} == {"KILLED"}
+    code, told = sweep(tmp_path, *search)
+    assert code == 0, told
+    assert told.count("goes on") == 2
+    assert stopped < {result.name for result in results(tmp_path)}
+    assert [result.ended.state for result in results(tmp_path)] == ["finished"] * 3
+    parent, children, store = recorded(tmp_path)
+    assert parent.info.status == "FINISHED" and len(children) == 3
+    for child in children:
+        history = store.get_metric_history(child.info.run_id, "val/dice")
+        assert sorted(entry.step for entry in history) == list(range(1, 7))
+
+
+def test_early_stopping_over_a_tracking_server(tmp_path: Path) -> None:
+    """A grid under ASHA: trials that fall behind are marked, artifacts go through the server."""
+    code, told = sweep(
+        tmp_path,
+        *(*QUIET, "epochs=40", "steps_per_epoch=10", "lr=1e-2,1e-6,1e-7"),
+        *("sweep.early_stopping=asha", "tracking=server", "tracking.port=5391"),
+    )
+    assert code == 0, told
+    assert "http://127.0.0.1:5391 shows the runs" in told
+    states = {result.name: result.ended.state for result in results(tmp_path)}
+    assert states["lr=0.01"] == "finished"
+    assert "pruned" in states.values()
+    _parent, children, _store = recorded(tmp_path)
+    for child in children:
+        given_up = states[child.info.run_name or ""] == "pruned"
+        assert child.data.tags.get("sweep.given_up", "false") == str(given_up).lower()
+        assert child.info.artifact_uri is not None
+        assert child.info.artifact_uri.startswith("mlflow-artifacts:")
+    weights = list((tmp_path / "outputs" / "mlartifacts").rglob("best.weights.h5"))
+    assert len(weights) == 3
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A Ray head without CPUs and two nodes with two each."""
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(2):
+        nodes.add_node(num_cpus=2)
+    nodes.wait_for_nodes()
+    try:
+        yield nodes
+    finally:
+        nodes.shutdown()
+
+
+def test_hybrid_trials_of_two_workers_each(tmp_path: Path, cluster: Any) -> None:
+    """3 trials x 2 workers on 2 nodes x 2 CPUs: two gangs at once, no deadlock, all FINISHED."""
+    code, told = sweep(
+        tmp_path,
+        *(*QUIET, "lr=1e-2,1e-3,1e-4", "parallel=data", "nodes=2"),
+        *("parallel.cpus_per_node=1", f"parallel.address={cluster.address}"),
+    )
+    assert code == 0, told
+    assert "each on 2 workers with 1 CPUs, 2 at once" in told
+    _parent, children, _store = recorded(tmp_path)
+    assert [run.info.status for run in children] == ["FINISHED"] * 3
+    assert {run.data.tags["parallel.workers"] for run in children} == {"2"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("lr=1e-3,0",), "error: lr: 0.0 is not possible; it must be above 0"),
+        (("lr=interval(1e-3,1e-2)",), "type hydra/sweeper=optuna"),
+        (("hydra/sweeper=optuna",), "nothing to search for; write lr=interval(1e-5,1e-2)"),
+        (("parallel=data", "nodes=1,2"), "parallel.*, nodes, output_dir and tracking are the same"),
+        (("sweep.nam=a",), "sweep.nam is not a setting; did you mean sweep.name?"),
+        (("sweep.name=../x",), "sweep.name: ../x is not possible"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path: Path, overrides: tuple[str, ...], told: str) -> None:
+    """Before Ray starts, with exit code 2."""
+    code, output = sweep(tmp_path, *overrides)
+    assert code == 2 and told in output and "Traceback" not in output
+    assert not (tmp_path / "outputs" / "runs").exists()
+
+
+def test_dry_run_lists_and_runs_nothing(tmp_path: Path) -> None:
+    """The trials of the paper's grid, the resources of each, how many at once; nothing is written."""
+    code, told = run(
+        tmp_path,
+        "-m",
+        "experiment=paper_grid",
+        "data=phantom",
+        "dry_run=true",
+        base=(),
+        program="sweep.py",
+    )
+    assert code == 0, told
+    cores = len(os.sched_getaffinity(0))
+    assert "32 trials over lr, model.norm, optimizer.beta_2, optimizer.amsgrad" in told
+    assert f"each on 1 CPUs, {min(cores, 32)} at once" in told
+    assert "python train.py" in told and told.count("lr=0.0001, norm=batch") == 4
+    assert not (tmp_path / "outputs" / "runs").exists()
+    assert not (tmp_path / "outputs" / "mlflow.db").exists()
+
+
+def test_many_log_to_sqlite_at_once(tmp_path: Path) -> None:
+    """Sixteen processes with a run each in one new data base: every epoch of all is there."""
+    code = (
+        "from unet3d.cli import compose_config; from unet3d.tracking.store import connect; "
+        "from unet3d.tracking.run import start_run; "
+        "config = compose_config(['tracking.system_metrics=false']); "
+        "tracker, folder = start_run(config, connect(config)); "
+        "[tracker.log_epoch({'epoch': e, 'time': e, 'metrics': {'val/dice': e / 20, 'a': e}}) "
+        "for e in range(1, 21)]; tracker.finish('FINISHED')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment)
+        for _ in range(16)
+    ]
+    assert [process.wait(timeout=200) for process in processes] == [0] * 16
+    store = MlflowClient(f"sqlite:///{tmp_path / 'outputs' / 'mlflow.db'}")
+    experiment = store.get_experiment_by_name("unet3d")
+    assert experiment is not None
+    runs = store.search_runs([experiment.experiment_id])
+    assert [one.info.status for one in runs] == ["FINISHED"] * 16
+    for one in runs:
+        history = store.get_metric_history(one.info.run_id, "val/dice")
+        assert sorted(entry.step for entry in history) == list(range(1, 21))
