@@ -251,7 +251,7 @@ def test_bad_input_is_one_line(tmp_path: Path, overrides: tuple[str, ...], told:
 
 
 def test_dry_run_lists_and_runs_nothing(tmp_path: Path) -> None:
-    """The trials of the paper's grid, the resources of each, how many at once; nothing is written."""
+    """The trials of the paper's grid, what each gets, how many at once; nothing is written."""
     code, told = run(
         tmp_path,
         "-m",

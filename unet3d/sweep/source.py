@@ -132,7 +132,7 @@ def make_pruner(settings: SweepConfig) -> Any:
         )
     if settings.early_stopping == "median":
         return pruners.MedianPruner(
-            n_startup_trials=settings.startup_trials, n_warmup_steps=settings.min_epochs - 1
+            n_startup_trials=settings.startup_trials, n_warmup_steps=settings.min_epochs
         )
     return pruners.NopPruner()
 
