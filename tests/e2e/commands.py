@@ -13,13 +13,17 @@ SMALL = ("experiment=smoke", "validation.overlap=0")
 
 
 def start(
-    folder: Path, *overrides: str, base: tuple[str, ...] = SMALL, **environment: str
+    folder: Path,
+    *overrides: str,
+    base: tuple[str, ...] = SMALL,
+    program: str = "train.py",
+    **environment: str,
 ) -> subprocess.Popen[str]:
     """`python train.py` with `base` and `overrides` in `folder`, its output in `folder`/output."""
     output = (folder / "output").open("a")
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     return subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "train.py"), *base, *overrides],
+        [sys.executable, str(REPOSITORY / program), *base, *overrides],
         cwd=folder,
         env={**clean, "PYTHONPATH": str(REPOSITORY), **environment},
         stdout=output,
