@@ -84,6 +84,7 @@ def recorded(folder: Path, address: str) -> Sweep:
     """What the store holds."""
     client = MlflowClient(f"sqlite:///{folder / 'outputs' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("unet3d")
+    assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], order_by=["tags.`sweep.trial`"])
     trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     (parent,) = {run.data.tags["mlflow.parentRunId"] for run in trials}
