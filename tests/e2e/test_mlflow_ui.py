@@ -1,0 +1,187 @@
+"""A finished sweep in MLflow's own pages: what a user sees, selects and compares."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.e2e.browser import Page, browser, needs_chromium
+from tests.e2e.commands import SMALL, start
+from tests.e2e.test_train import stop, wait_until_up
+
+pytestmark = needs_chromium
+PICTURES = os.environ.get("UNET3D_SCREENSHOTS")  # docs/images: pictures of a longer sweep go there
+EPOCHS = ("epochs=20", "steps_per_epoch=20") if PICTURES else ("epochs=2",)
+TRIALS = [f"lr={lr}, norm={norm}" for lr in ("0.001", "0.01") for norm in ("batch", "group")]
+COMPARING = '//*[contains(text(), "Comparing 4 Runs")]'
+PLOT = """
+const plot = document.querySelector('.js-plotly-plot');
+return plot.data[0].dimensions.map(axis => [axis.label, axis.values]);
+"""
+PIXELS = """
+const lines = document.querySelector('.js-plotly-plot canvas.gl-canvas-focus');
+const copy = document.createElement('canvas');
+[copy.width, copy.height] = [lines.width, lines.height];
+const context = copy.getContext('2d');
+context.drawImage(lines, 0, 0);
+const colours = context.getImageData(0, 0, copy.width, copy.height).data;
+return colours.filter((value, place) => place % 4 == 3 && value > 0).length;
+"""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep, and the address where MLflow shows it."""
+
+    address: str
+    parent: str
+    trials: dict[str, str]  # name: run id
+    dice: dict[str, float]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
+    """Four trials on Ray, then `mlflow ui` on their store, as the README says it."""
+    folder = tmp_path_factory.mktemp("sweep")
+    settings = ("lr=1e-3,1e-2", "model.norm=batch,group", "tracking.system_metrics=false")
+    command = start(folder, *settings, *EPOCHS, base=("-m", *SMALL), program="sweep.py")
+    assert command.wait(timeout=300) == 0, (folder / "output").read_text()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = serve(folder, port)
+    try:
+        wait_until_up(port)
+        yield recorded(folder, f"http://127.0.0.1:{port}")
+    finally:
+        stop(server)
+
+
+def serve(folder: Path, port: int) -> subprocess.Popen[str]:
+    """`mlflow ui` in the sweep's folder."""
+    store = ("--backend-store-uri", "sqlite:///outputs/mlflow.db")
+    return subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "ui", *store, "--workers", "1", "--port", str(port)],
+        cwd=folder,
+        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        text=True,
+    )
+
+
+def recorded(folder: Path, address: str) -> Sweep:
+    """What the store holds."""
+    client = MlflowClient(f"sqlite:///{folder / 'outputs' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("unet3d")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], order_by=["tags.`sweep.trial`"])
+    trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    (parent,) = {run.data.tags["mlflow.parentRunId"] for run in trials}
+    return Sweep(
+        f"{address}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning",
+        parent,
+        {run.info.run_name: run.info.run_id for run in trials},
+        {run.info.run_name: run.data.metrics["val/dice"] for run in trials},
+    )
+
+
+def row(run_id: str) -> str:
+    """The row of a run in the table of runs; it has one such element for each part that scrolls."""
+    return f'//*[@role="row"][@row-id="{run_id}"]'
+
+
+def open_trials(page: Page, sweep: Sweep) -> None:
+    """Open the table of runs and the sweep in it; close what MLflow lays over it."""
+    page.driver.get(sweep.address)
+    page.find(row(sweep.parent))
+    for button in page.visible('//button[@aria-label="Close"]'):
+        button.click()
+    assert not any(page.visible(row(trial)) for trial in sweep.trials.values())
+    page.click(f'{row(sweep.parent)}//*[@role="gridcell"][.//a]//button')
+    for trial in sweep.trials.values():
+        page.find(row(trial))
+
+
+def compare(page: Page, sweep: Sweep) -> None:
+    """Tick the trials, and only them, and click Compare."""
+    for trial in sweep.trials.values():
+        box = f'{row(trial)}//input[contains(@aria-label, "row selection")]'
+        page.click(box)
+        page.exists(f"{box}[contains(@aria-label, '(checked)')]")
+    page.click('//button[normalize-space()="Compare"]')
+    page.find(COMPARING)
+
+
+def plotted(page: Page) -> dict[str, list[Any]]:
+    """The axes of the parallel coordinates, each with a value for each run."""
+    return dict(page.until(lambda driver: driver.execute_script(PLOT), "there is a plot"))
+
+
+def plot_metric(page: Page, metric: str) -> None:
+    """Have the plot show `metric`, and no other metric."""
+    choice = '//*[text()="Metrics:"]/following-sibling::*[1]'
+    others = [name for name in plotted(page) if "/" in name and name != metric]
+    if metric not in plotted(page):
+        page.click(f'{choice}//input[@role="combobox"]/ancestor::*[contains(@class, "selector")]')
+        page.click(f'//*[@title="{metric}"]')
+    for other in others:
+        page.click(f'{choice}//*[text()="{other}"]/following-sibling::*')
+    page.click(COMPARING)  # closes the list
+    axes = {"lr", "model.norm", metric}
+    page.until(lambda _: plotted(page).keys() == axes, f"the plot shows {axes}")
+
+
+def cells(page: Page, table: str) -> dict[str, list[str]]:
+    """The rows of a table: the first cell, and those of the runs."""
+    lines = page.find(table).find_elements("tag name", "tr")
+    texts = [[cell.text for cell in line.find_elements("xpath", "./*")] for line in lines]
+    return {first: rest for first, *rest in texts}
+
+
+def keep_picture(page: Page, name: str) -> None:
+    """A picture for the documents, without MLflow's side bar."""
+    if PICTURES:
+        page.find("//main").screenshot(str(Path(PICTURES) / name))
+
+
+def test_trials_are_found_under_their_sweep(tmp_path: Path, sweep: Sweep) -> None:
+    """One line a sweep; it opens to the trials, each named by what differs."""
+    with browser(tmp_path) as page:
+        open_trials(page, sweep)
+        names = {page.find(f"{row(trial)}//a").text for trial in sweep.trials.values()}
+        assert names == set(TRIALS)
+
+
+def test_compare_shows_what_differs_and_what_came_of_it(tmp_path: Path, sweep: Sweep) -> None:
+    """Compare plots over the swept settings at once, and tells that nothing else differs."""
+    with browser(tmp_path) as page:
+        open_trials(page, sweep)
+        compare(page, sweep)
+        assert {"lr", "model.norm"} < plotted(page).keys()
+        plot_metric(page, "val/dice")
+        switch = '//button[@aria-label="Parameters - Show diff only"]'
+        page.click(switch)
+        page.until(lambda _: len(cells(page, f"{switch}/following::table[1]")) < 5, "only diffs")
+        settings = cells(page, f"{switch}/following::table[1]")
+        assert settings.keys() == {"lr", "model.norm"}
+        names = cells(page, '//table[.//*[contains(text(), "Run Name")]]')["Run Name:"]
+        pairs = zip(settings["lr"], settings["model.norm"], strict=True)
+        assert names == [f"lr={lr}, norm={norm}" for lr, norm in pairs]
+        assert sorted(names) == TRIALS
+        page.exists('//a[@title="Plot chart"][normalize-space()="val/dice"]')
+        axes = plotted(page)
+        assert axes["lr"] == [float(lr) for lr in settings["lr"]]
+        assert axes["val/dice"] == pytest.approx([sweep.dice[name] for name in names])
+        page.until(lambda driver: driver.execute_script(PIXELS) > 1000, "the plot has lines")
+        keep_picture(page, "mlflow_compare.png")
