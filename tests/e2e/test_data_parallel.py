@@ -205,17 +205,16 @@ def test_cluster_too_small_and_a_node_lost(
     assert_equal_training(tmp_path, three_epochs, LONG)
 
 
-def test_machines_example_runs_as_it_is(tmp_path: Path, three_epochs: Path) -> None:
+def test_machines_example_runs_as_it_is(tmp_path: Path) -> None:
     """examples/ray_start.sh: a head and a second node by `ray start`, a training over both."""
     code, told = run_example(
         tmp_path,
-        ["examples/ray_start.sh", "localhost localhost", *SMALL, *THREE_EPOCHS],
+        ["examples/ray_start.sh", "localhost localhost", *SMALL, "tracking=none"],
         RAY_NODE_OPTIONS="--num-cpus=1",
         RAY_PORT="6391",
     )
     assert code == 0, told
-    assert "2 replicas on 2 workers" in told
-    assert_equal_training(tmp_path, three_epochs, LONG)
+    assert "2 replicas on 2 workers" in told and "best val/dice" in told
 
 
 def test_slurm_example_runs_as_it_is(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.e2e.commands import SMALL, run, start, train, wait_for
+from tests.e2e.commands import REPOSITORY, SMALL, run, start, train, wait_for
 from unet3d.sweep.results import Result, read_results
 
 QUIET = ("tracking.system_metrics=false",)
@@ -272,20 +272,37 @@ def test_dry_run_lists_and_runs_nothing(tmp_path: Path) -> None:
 
 def test_many_log_to_sqlite_at_once(tmp_path: Path) -> None:
     """Sixteen processes with a run each in one new data base: every epoch of all is there."""
-    code = (
-        "from unet3d.cli import compose_config; from unet3d.tracking.store import connect; "
-        "from unet3d.tracking.run import start_run; "
-        "config = compose_config(['tracking.system_metrics=false']); "
-        "tracker, folder = start_run(config, connect(config)); "
-        "[tracker.log_epoch({'epoch': e, 'time': e, 'metrics': {'val/dice': e / 20, 'a': e}}) "
-        "for e in range(1, 21)]; tracker.finish('FINISHED')"
+    # Forked after the imports, so that they all begin within a moment.
+    code = """
+import os
+import mlflow
+from unet3d.cli import compose_config
+from unet3d.tracking.run import start_run
+from unet3d.tracking.store import connect
+
+def log_twenty_epochs():
+    config = compose_config(["tracking.system_metrics=false"])
+    tracker, _ = start_run(config, connect(config))
+    for epoch in range(1, 21):
+        metrics = {"val/dice": epoch / 20, "train/loss": 1 / epoch}
+        tracker.log_epoch({"epoch": epoch, "time": epoch, "metrics": metrics})
+    tracker.finish("FINISHED")
+
+for _ in range(16):
+    if os.fork() == 0:
+        log_twenty_epochs()
+        os._exit(0)
+print([os.wait()[1] for _ in range(16)])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment)
-        for _ in range(16)
-    ]
-    assert [process.wait(timeout=200) for process in processes] == [0] * 16
+    assert done.stdout.splitlines()[-1] == str([0] * 16), done.stderr
     store = MlflowClient(f"sqlite:///{tmp_path / 'outputs' / 'mlflow.db'}")
     experiment = store.get_experiment_by_name("unet3d")
     assert experiment is not None

@@ -70,14 +70,14 @@ def test_run_is_recorded_whole(undisturbed: Path) -> None:
     assert any(name.startswith("system/") for name in run.data.metrics)
     artifacts = {
         entry.path
-        for folder in ("config", "model", "figures", "data", "log")
+        for folder in (None, "config", "model", "data", "log")
         for entry in store.list_artifacts(run_id, folder)
     }
     assert {
         "config/config.yaml",
         "model/best.weights.h5",
-        "figures/validation.png",
-        "figures/learning_curves.png",
+        "validation.png",
+        "learning_curves.png",
         "log/train.log",
     } <= artifacts
     assert any(path.startswith("data/") for path in artifacts)

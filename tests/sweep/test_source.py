@@ -104,8 +104,8 @@ def test_without_early_stopping_none_is_judged(tmp_path: Path) -> None:
     [
         ("x=interval(0.1,1)", distributions.FloatDistribution(0.1, 1.0)),
         ("x=tag(log,interval(1e-5,1e-2))", distributions.FloatDistribution(1e-5, 1e-2, log=True)),
-        ("x=interval(2,8)", distributions.IntDistribution(2, 8)),
-        ("x=tag(log,interval(2,8))", distributions.IntDistribution(2, 8, log=True)),
+        ("x=int(interval(2,8))", distributions.IntDistribution(2, 8)),
+        ("x=tag(log,int(interval(2,8)))", distributions.IntDistribution(2, 8, log=True)),
         ("x=range(2,9,2)", distributions.IntDistribution(2, 8, step=2)),
         ("x=choice(a,b)", distributions.CategoricalDistribution(["a", "b"])),
         ("x=true,false", distributions.CategoricalDistribution(["true", "false"])),

@@ -117,8 +117,8 @@ class MlflowTracker:
         self._send(lambda: self._log_metrics(record))
 
     def log_artifact(self, path: Path, folder: str) -> None:
-        """Copy a file to the run's artifacts."""
-        self._send(lambda: self.client.log_artifact(self.run_id, str(path), folder))
+        """Copy a file to the run's artifacts; folder "" is their root, which MLflow compares."""
+        self._send(lambda: self.client.log_artifact(self.run_id, str(path), folder or None))
 
     def finish(self, status: str, reason: str = "") -> None:
         """Send what is pending, for at most ten minutes, and end the run."""
@@ -184,9 +184,10 @@ class MlflowTracker:
     def _log_metrics(self, record: dict[str, Any]) -> None:
         from mlflow.entities import Metric
 
+        # MLflow's pages choose the metric that a run has logged first.
+        order = sorted(record["metrics"], key=lambda key: key != "val/dice")
         metrics = [
-            Metric(key, value, record["time"], record["epoch"])
-            for key, value in record["metrics"].items()
+            Metric(key, record["metrics"][key], record["time"], record["epoch"]) for key in order
         ]
         self.client.log_batch(self.run_id, metrics=metrics)
 

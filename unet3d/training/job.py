@@ -148,6 +148,6 @@ def _keep_results(training: Training, history: list[dict]) -> None:
     if best.exists():
         training.state.model.load_weights(best)
         tracker.log_artifact(best, "model")
-        tracker.log_artifact(validation_overlays(training), "figures")
-    tracker.log_artifact(learning_curves(history, folder), "figures")
+        tracker.log_artifact(validation_overlays(training), "")
+    tracker.log_artifact(learning_curves(history, folder), "")
     tracker.log_artifact(folder / "train.log", "log")
