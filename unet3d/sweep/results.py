@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from unet3d.parallel.place import read_word
 from unet3d.sweep.folder import best_epoch, read_ended, read_epochs
@@ -91,9 +92,12 @@ def print_results(results: list[Result]) -> None:
         console.print(f"best: {results[0].command}", soft_wrap=True, highlight=False, markup=False)
 
 
-def note(results: list[Result]) -> str:
-    """The table in Markdown, for the page of the parent run."""
-    lines = ["| trial | settings | state | val/dice | best epoch |", "|---|---|---|---|---|"]
+def note(results: list[Result], experiment: str) -> str:
+    """The table in Markdown, for the page of the parent run in MLflow's `experiment`."""
+    ids = json.dumps([result.ended.run_id for result in results if result.ended.run_id])
+    compare = f"#/compare-runs?runs={quote(ids)}&experiments={quote(json.dumps([experiment]))}"
+    lines = [f"[Compare all trials]({compare})", ""]
+    lines += ["| trial | settings | state | val/dice | best epoch |", "|---|---|---|---|---|"]
     for result in results:
         ended = result.ended
         lines.append(

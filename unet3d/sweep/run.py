@@ -245,7 +245,9 @@ def _finish(
         if best is not None:
             metrics["sweep/best_val_dice"] = best
         keep(record.log_folder, report.parent)
-        keep(record.close, status, {"mlflow.note.content": note(results)}, metrics)
+        keep(
+            record.close, status, {"mlflow.note.content": note(results, record.experiment)}, metrics
+        )
     told = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none had begun"
     if status == "KILLED":
         raise RunStopped(f"stopped: {told}; the same command goes on", stop.exit_code)
