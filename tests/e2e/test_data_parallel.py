@@ -79,7 +79,7 @@ def train_processes(driver: int) -> list[psutil.Process]:
     found = [
         process
         for process in psutil.Process(driver).children(recursive=True)
-        if "RayTrainWorker" in " ".join(process.cmdline())
+        if "GangWorker" in " ".join(process.cmdline())
     ]
     return sorted(found, key=lambda p: not any("train.log" in f.path for f in p.open_files()))
 

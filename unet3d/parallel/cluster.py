@@ -42,12 +42,7 @@ def ray_cluster(config: Config, here: str, **settings: Any) -> Iterator[bool]:
     Raises RunError where no cluster answers at the address.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # The chief waits for peers until Ray finds out that one does not answer.
-    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(config.parallel.hang_timeout)
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     import ray
 
     address = config.parallel.address or os.environ.get("RAY_ADDRESS")
@@ -76,7 +71,7 @@ def ray_cluster(config: Config, here: str, **settings: Any) -> Iterator[bool]:
 
 
 def offer(config: Config, local: bool, workers: int) -> Offer:
-    """What each of `workers` gets, once Ray can place all of them at this moment.
+    """What each of `workers` gets, once there are nodes for all of them.
 
     Raises RunError that says what is there and what was asked, after parallel.wait_for_nodes.
     """
@@ -93,14 +88,12 @@ def offer(config: Config, local: bool, workers: int) -> Offer:
         raise RunError(_too_few(config, workers, len(nodes)))
     best = sorted(nodes, key=lambda node: (node["GPU"], node["CPU"]))[-workers:]
     gpus, cpus = config.parallel.gpus_per_node, config.parallel.cpus_per_node
-    chosen = Offer(
+    return Offer(
         cpus=cpus or int(min(node["CPU"] for node in best)),
         gpus=int(min(node["GPU"] for node in best)) if gpus is None else gpus,
         strategy="STRICT_SPREAD",
         threads=cpus or int(min(node["CPU"] for node in best)),
     )
-    _wait_for_place(config, chosen, workers)
-    return chosen
 
 
 def fitting_nodes(config: Config) -> list[dict[str, float]]:
@@ -141,22 +134,24 @@ def _local_offer(config: Config, workers: int) -> Offer:
     return Offer(cpus=1, gpus=gpus, strategy="PACK", threads=threads)
 
 
-def _wait_for_place(config: Config, chosen: Offer, workers: int) -> None:
-    """Have Ray reserve the workers' places once, since a busy cluster would make them wait."""
+def reserve(config: Config, chosen: Offer, workers: int) -> Any:
+    """A placement group with a place for each worker: Ray grants all of them or none.
+
+    Raises RunError where a busy cluster has no room in parallel.wait_for_nodes.
+    """
     from ray.util import placement_group, remove_placement_group
 
     seconds = max(config.parallel.wait_for_nodes, PLACEMENT_SECONDS)
     group = placement_group([chosen.resources] * workers, strategy=chosen.strategy)
-    try:
-        if not group.wait(seconds):
-            raise RunError(
-                f"nodes: the cluster has {workers} nodes with {chosen.cpus} CPUs and "
-                f"{chosen.gpus} GPUs, but others use them; nothing was free in {seconds:.0f} s. "
-                "`ray status` shows what runs; wait longer with parallel.wait_for_nodes, or ask "
-                "less with parallel.cpus_per_node and parallel.gpus_per_node"
-            )
-    finally:
-        remove_placement_group(group)
+    if group.wait(seconds):
+        return group
+    remove_placement_group(group)
+    raise RunError(
+        f"nodes: the cluster has {workers} nodes with {chosen.cpus} CPUs and {chosen.gpus} GPUs, "
+        f"but others use them; nothing was free in {seconds:.0f} s. `ray status` shows what runs; "
+        "wait longer with parallel.wait_for_nodes, or ask less with parallel.cpus_per_node and "
+        "parallel.gpus_per_node"
+    )
 
 
 def _too_few(config: Config, workers: int, fitting: int) -> str:

@@ -1,22 +1,20 @@
-"""Data parallelism over nodes: a Ray Train job of workers that run the one loop together."""
+"""Data parallelism over nodes: workers on Ray that run the one loop together."""
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from unet3d.config import Config
-from unet3d.data.atomic import write_text
 from unet3d.log import log_to_console
-from unet3d.parallel.cluster import Offer, fitting_nodes, offer, ray_cluster
+from unet3d.parallel.cluster import Offer, fitting_nodes, offer, ray_cluster, reserve
 from unet3d.parallel.follow import follow, job_folder
 from unet3d.parallel.place import read_word
-from unet3d.parallel.worker import FINAL, Job, raise_told, work
+from unet3d.parallel.worker import FINAL, Job
 from unet3d.training.errors import RunError, RunStopped
 from unet3d.training.stop import StopRequest, stop_requests
 
@@ -64,6 +62,8 @@ def train_in_cluster(
 
     folder: the job's, see Place. local: whether the Ray cluster is this machine's.
     """
+    from unet3d.parallel.gang import WorkerLost
+
     losses: list[Loss] = []
     while not losses or _worth_another(config, losses):
         try:
@@ -73,8 +73,8 @@ def train_in_cluster(
         except FINAL as error:
             _close_run(config, folder, "FAILED", str(error))
             raise
-        except Exception as error:
-            losses.append(Loss(_first_line(error), _epochs_done(config, folder)))
+        except WorkerLost as error:
+            losses.append(Loss(str(error), _epochs_done(config, folder)))
         if stop.asked:
             message = f"stopped; a worker was lost meanwhile{_advice(folder)}"
             _close_run(config, folder, "KILLED", message)
@@ -110,16 +110,23 @@ def _attempt(
     restarts: int,
 ) -> float | None:
     """Find places for the workers, and train in them."""
-    workers, chosen = _places(config, local, restarts)
+    from ray.util import remove_placement_group
+
+    from unet3d.parallel.gang import train_gang
+
+    workers, chosen, group = _places(config, local, restarts)
     if workers < config.nodes:
         log.warning("parallel: going on with %d of %d workers", workers, config.nodes)
     environment = {k: v for k, v in os.environ.items() if k.startswith(("MLFLOW_", "TF_CPP"))}
     job = Job(config, overrides, folder, Path.cwd(), environment, chosen.threads, restarts)
-    return _train_job(job, workers, chosen, stop)
+    try:
+        return train_gang(job, workers, chosen, group, config.parallel.hang_timeout, stop)
+    finally:
+        remove_placement_group(group)
 
 
-def _places(config: Config, local: bool, restarts: int) -> tuple[int, Offer]:
-    """How many workers, and what each gets.
+def _places(config: Config, local: bool, restarts: int) -> tuple[int, Offer, Any]:
+    """How many workers, what each gets, and the placement group that Ray has reserved.
 
     Ray believes for a while in a node that is gone: a restart tries until it has noticed.
     """
@@ -127,7 +134,8 @@ def _places(config: Config, local: bool, restarts: int) -> tuple[int, Offer]:
     while True:
         try:
             workers = _workers_left(config, local) if restarts else config.nodes
-            return workers, offer(config, local, workers)
+            chosen = offer(config, local, workers)
+            return workers, chosen, reserve(config, chosen, workers)
         except RunError:
             if time.monotonic() > deadline:
                 raise
@@ -143,69 +151,6 @@ def _workers_left(config: Config, local: bool) -> int:
     if not fits:
         raise RunError("parallel: the cluster has no node left that fits; start some, and resume")
     return fits[-1]
-
-
-def _train_job(job: Job, workers: int, chosen: Offer, stop: StopRequest) -> float | None:
-    """One Ray Train job from start to end."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-
-    from unet3d.parallel.backend import TfConfig
-
-    trainer = DataParallelTrainer(
-        cast(Any, work),  # its type says that nothing is returned; Result.return_value tells it
-        train_loop_config={"job": job},
-        backend_config=TfConfig(),
-        scaling_config=ScalingConfig(
-            num_workers=workers,
-            use_gpu=chosen.gpus > 0,
-            resources_per_worker=chosen.resources,
-            placement_strategy=chosen.strategy,
-        ),
-        run_config=RunConfig(
-            name=f"attempt{job.restarts}",
-            storage_path=str(job.folder.resolve() / "ray"),
-            failure_config=FailureConfig(max_failures=0),
-        ),
-    )
-    ended: list[Any] = []
-
-    def fit() -> None:
-        try:
-            ended.append(trainer.fit())
-        except BaseException as error:
-            ended.append(error)
-
-    # In a thread: in the main one Ray would answer Ctrl-C by killing the workers.
-    thread = threading.Thread(target=fit, name="ray-train", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.2)
-        if stop.signal is not None and not (job.folder / "stop").exists():
-            log.info("stopping: the workers save after their step; Ctrl-C again stops at once")
-            write_text(job.folder / "stop", str(stop.signal))
-    raise_told(job.folder, stop)
-    (result,) = ended
-    if isinstance(result, BaseException):
-        raise _cause(result)
-    return result.return_value
-
-
-def _cause(error: BaseException) -> BaseException:
-    """An error that a worker raised for good, where Ray tells of one; else what Ray tells."""
-    for failure in (getattr(error, "worker_failures", None) or {}).values():
-        for link in (failure, getattr(failure, "_base_exc", None), failure.__cause__):
-            if isinstance(link, FINAL):
-                return link
-    return error
-
-
-def _first_line(error: Exception) -> str:
-    """What ended a worker, from the last line of what Ray tells at length."""
-    failures = getattr(error, "worker_failures", None) or {}
-    causes = [failures[rank] for rank in sorted(failures)] or [error]
-    lines = [line.strip() for line in str(causes[0]).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(causes[0]).__name__)[:200]
 
 
 def _epochs_done(config: Config, folder: Path) -> int:

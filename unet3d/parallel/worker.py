@@ -6,7 +6,6 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from unet3d.config import Config, ConfigError
 from unet3d.data.atomic import write_text
@@ -31,14 +30,14 @@ class Job:
     restarts: int
 
 
-def work(settings: dict[str, Any]) -> float | None:
+def work(job: Job, rank: int, addresses: list[str]) -> float | None:
     """What each worker runs: the training of a run alone, in its place among the others.
 
+    addresses: of all workers, host:port.
     Raises RunError where this node does not see the job's folder.
     """
     from unet3d.training.job import run_training
 
-    job: Job = settings["job"]
     os.environ.update(job.environment)
     if not job.here.is_dir() or not (job.here / job.folder).is_dir():
         raise RunError(
@@ -46,7 +45,17 @@ def work(settings: dict[str, Any]) -> float | None:
             f"{os.uname().nodename}; choose a folder that all nodes share"
         )
     os.chdir(job.here)
-    place = _place(job)
+    os.environ["TF_CONFIG"] = json.dumps(
+        {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
+    )
+    place = Place(
+        rank=rank,
+        workers=len(addresses),
+        hosts=tuple(address.rpartition(":")[0] for address in addresses),
+        threads=job.threads,
+        restarts=job.restarts,
+        job=job.folder,
+    )
     config = job.config
     if config.data.workers is None:
         config = replace(config, data=replace(config.data, workers=job.threads))
@@ -62,21 +71,6 @@ def work(settings: dict[str, Any]) -> float | None:
     except FINAL as error:
         _tell(job.folder, error)
         raise
-
-
-def _place(job: Job) -> Place:
-    from ray import train
-
-    context = train.get_context()
-    addresses = json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"]
-    return Place(
-        rank=context.get_world_rank(),
-        workers=context.get_world_size(),
-        hosts=tuple(address.rpartition(":")[0] for address in addresses),
-        threads=job.threads,
-        restarts=job.restarts,
-        job=job.folder,
-    )
 
 
 def _tell(folder: Path, error: Exception) -> None:

@@ -29,7 +29,7 @@ class Pool:
 
     def start(self, count: int) -> None:
         """Begin with another `count` workers."""
-        kept = ("MLFLOW_", "TF_", "RAY_TRAIN_", "RAY_ACCEL_")
+        kept = ("MLFLOW_", "TF_", "RAY_ACCEL_")
         environment = {k: v for k, v in os.environ.items() if k.startswith(kept)}
         if self.share.gang == 1 and not self.share.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no GPU from who asks for none

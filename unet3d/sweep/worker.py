@@ -56,7 +56,7 @@ class TrialWorker:
     def prepare(self, gang: bool) -> str:
         """Import what a training needs; returns the node's name. A gang's driver does not train."""
         if gang:
-            import ray.train  # noqa: F401
+            import unet3d.parallel.gang
         else:
             from unet3d.quiet import quiet_start
 
