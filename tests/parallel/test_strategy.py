@@ -55,7 +55,7 @@ def test_words_between_workers(tmp_path: Path) -> None:
     assert other.announced(timeout=0.1) == "abc"
     assert chief.asked_to_stop() is None
     (tmp_path / "stop").write_text("15")
-    assert chief.asked_to_stop() == 15
+    assert chief.asked_to_stop() == "15"
     assert read_word(tmp_path / "nothing") is None
 
 
