@@ -49,16 +49,17 @@ def lesion_scores(
     zones, lesions = _parts(_dilate(truth, dilation))
     parts, predicted = _parts(prediction)
     touching = prediction & (zones > 0)
-    pairs = np.unique(np.stack([zones[touching], parts[touching]]).astype(np.int64), axis=1)
-    matched_voxels = np.bincount(
-        pairs[0], weights=np.bincount(parts.ravel())[pairs[1]], minlength=lesions + 1
-    )
+    # One number a pair, for numpy sorts numbers far faster than rows.
+    pairs = np.unique(zones[touching] * np.int64(predicted + 1) + parts[touching])
+    matched, matches = np.divmod(pairs, predicted + 1)
+    sizes = np.bincount(parts.ravel())
+    match_voxels = np.bincount(matched, weights=sizes[matches], minlength=lesions + 1)
     # All predicted voxels in a lesion are in its matches, for the zone contains the lesion.
     shared = np.bincount(zones[truth & prediction], minlength=lesions + 1)
     voxels = np.bincount(zones[truth], minlength=lesions + 1)
-    found = np.unique(pairs[0])
-    made_up = predicted - np.unique(pairs[1]).size
-    dices = 2 * shared[found] / (voxels[found] + matched_voxels[found])
+    found = np.unique(matched)
+    made_up = predicted - np.unique(matches).size
+    dices = 2 * shared[found] / (voxels[found] + match_voxels[found])
     return LesionScores(
         found.size,
         made_up,
