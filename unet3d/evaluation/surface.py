@@ -74,7 +74,8 @@ def _distances(
     if not target.any():
         return np.full(np.count_nonzero(start), np.inf)
     # Squares, because whole numbers of mm^2 are exact in float32 where their roots are not.
-    squares = edt.edtsq(~target, anisotropy=spacing, parallel=1)
+    # Booleans as bytes, which `edt` takes a third less time for.
+    squares = edt.edtsq((~target).view(np.uint8), anisotropy=spacing, parallel=1)
     return np.sqrt(squares[start].astype(np.float64))
 
 
