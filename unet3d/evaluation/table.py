@@ -117,6 +117,7 @@ def _boxplots(values: dict[str, np.ndarray], names: Sequence[str], path: Path) -
             across = place + random.uniform(-0.15, 0.15, column.size)
             axis.plot(across, column, ".", color="tab:blue", alpha=0.5)
         axis.set_title(PANELS[name])
+        axis.tick_params(axis="x", labelrotation=25 if max(map(len, values)) > 6 else 0)
         axis.grid(axis="y", alpha=0.3)
         if name != "hd95":
             axis.set_ylim(-0.02, 1.02)
