@@ -14,6 +14,8 @@ from unet3d.config_errors import not_a_setting
 USAGE = """usage: unet3d <command> [key=value ...]
 
 commands
+  predict      segment scans                     unet3d predict run=<id> input=<scan> output=<seg>
+  evaluate     a run on its test cases, or pred=<folder> truth=<folder>
   preprocess   build the store of a data set     unet3d preprocess data=msd data.root=<folder>
   doctor       what is installed, and what the configured network needs
   report       the table and the page of a sweep    unet3d report sweep=<name>
@@ -115,6 +117,8 @@ def main(arguments: list[str] | None = None) -> None:
     commands: dict[str, Callable[[list[str]], None]] = {
         "preprocess": _preprocess,
         "doctor": _doctor,
+        "predict": _predict,
+        "evaluate": _evaluate,
         "report": _report,
     }
     name, overrides = arguments[0], arguments[1:]
@@ -133,6 +137,53 @@ def _preprocess(overrides: list[str]) -> None:
     log_to_console()
     store = preprocess(compose_config(overrides).data)
     print(f"{len(store.cases)} cases in {store.path}")
+
+
+def _predict(overrides: list[str]) -> None:
+    from unet3d.config import PredictConfig
+    from unet3d.inference.predict import predict
+    from unet3d.log import log_to_console
+    from unet3d.quiet import start_tensorflow
+
+    log_to_console()
+    settings = typed(PredictConfig, overrides)
+    start_tensorflow(settings.threads)
+    predict(settings)
+
+
+def _evaluate(overrides: list[str]) -> None:
+    from unet3d.config import EvaluateConfig
+    from unet3d.evaluation.evaluate import evaluate
+    from unet3d.log import log_to_console
+
+    log_to_console()
+    evaluate(typed(EvaluateConfig, overrides))
+
+
+def typed(schema: type[Any], overrides: list[str]) -> Any:
+    """key=value arguments as the dataclass `schema`. Raises ConfigError for what it lacks."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from unet3d.config_errors import explain
+
+    unclear = [text for text in overrides if "=" not in text]
+    if unclear:
+        raise ConfigError(f"{unclear[0]}: not understood; write key=value")
+    settings = OmegaConf.structured(schema)
+    names = [str(name) for name in settings]
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key.split(".")[0] not in names:
+            raise ConfigError(f"{key} is not a setting; choose one of {', '.join(names)}")
+        try:
+            settings = OmegaConf.merge(settings, OmegaConf.from_dotlist([override]))
+        except OmegaConfBaseException as error:
+            raise ConfigError(explain(error)) from error
+    missing = sorted(OmegaConf.missing_keys(settings))
+    if missing:
+        raise ConfigError(f"{missing[0]} is not set; type {missing[0]}=<value>")
+    return OmegaConf.to_object(settings)
 
 
 def _doctor(overrides: list[str]) -> None:
@@ -179,3 +230,7 @@ def _guarded(call: Callable[[], Any]) -> Any:
 def _fail(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return 2
+
+
+if __name__ == "__main__":
+    main()

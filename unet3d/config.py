@@ -247,6 +247,49 @@ class SweepRunConfig(Config):
     dry_run: bool = False  # print the trials and the resources of each, and end
 
 
+@dataclass
+class PostprocessConfig:
+    """What is done to each predicted region, in this order."""
+
+    fill_holes: bool = False
+    min_volume: float = 0.0  # mm3: smaller connected parts are removed
+    largest: bool = False  # only the largest connected part is kept
+
+
+@dataclass
+class PredictConfig:
+    """`unet3d predict`: from scans to segmentations."""
+
+    run: str = MISSING  # id of a run, or several as a,b,c: their mean
+    input: str = MISSING  # a scan, the files of its sequences as a,b,c,d, or a folder
+    output: str = MISSING  # a .nii.gz file, or a folder where the input is one
+    tta: bool = False  # mean over the 8 flips
+    overlap: float = 0.5  # of neighbouring windows
+    batch_size: int = 1  # windows a forward pass
+    postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
+    output_dir: str = "outputs"  # where the runs are
+    threads: Optional[int] = None  # CPU threads of TensorFlow; None: all
+
+
+@dataclass
+class EvaluateConfig:
+    """`unet3d evaluate`: a run on its test cases, or a folder of segmentations against another."""
+
+    run: Optional[str] = None  # id of a run
+    again: bool = False  # evaluate a run whose test cases were opened before
+    tta: bool = False
+    overlap: float = 0.5
+    batch_size: int = 1
+    postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
+    pred: Optional[str] = None  # folder of segmentations
+    truth: Optional[str] = None  # folder of label files of the same names
+    regions: Any = "labels"  # labels: each alone | brats | msd_brain | {name: [values]}
+    tolerance: float = 1.0  # mm, of NSD
+    output: Optional[str] = None  # folder of the tables; None: the run's, or the segmentations'
+    output_dir: str = "outputs"
+    threads: Optional[int] = None
+
+
 class ConfigError(ValueError):
     """A setting that cannot work; the message names the key, the value and what is allowed."""
 

@@ -33,3 +33,14 @@ def quiet_start() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def start_tensorflow(threads: int | None) -> None:
+    """Import TensorFlow without its lines; threads: of CPU, None for all."""
+    with quiet_start():
+        import tensorflow as tf
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)

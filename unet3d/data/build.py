@@ -15,11 +15,11 @@ import numpy as np
 from unet3d.config import DataConfig
 from unet3d.data.decathlon import Case, Dataset
 from unet3d.data.errors import DataError
-from unet3d.data.geometry import describe, orient, orientation
+from unet3d.data.geometry import Geometry, describe, orient, orientation
 from unet3d.data.resample import resample, resampled_shape
 from unet3d.data.standardise import background_value, foreground_box, standardise
 from unet3d.data.store import CASE_FILES, StoredCase
-from unet3d.data.volume import check_headers, read_voxels, scaled
+from unet3d.data.volume import Header, check_headers, read_voxels, scaled
 
 LOG = logging.getLogger(__name__)
 SAMPLE = 10_000  # foreground voxels kept a label
@@ -34,25 +34,11 @@ def build_case(dataset: Dataset, case: Case, data: DataConfig, folder: Path) -> 
     image_path = dataset.file(case.image)
     voxels, _ = read_voxels(image_path)
     channels = [voxels] if voxels.ndim == 3 else [voxels[..., c] for c in range(voxels.shape[3])]
-    box = foreground_box(channels)
-    if box is None:
-        raise DataError(f"{image_path}: empty: every voxel is background")
+    image, box, geometry = standard_image(
+        image_path, [(channel, header) for channel in channels], data, dataset.channels
+    )
     label = orient(label[box], axes, flips)
-    spacing = tuple(header.spacing[axis] for axis in axes)
-    x, y, z = resampled_shape(label.shape, spacing, data.spacing)
-    shape = (x, y, z)
-    image = np.empty((*shape, len(channels)), _dtype(data.dtype))
-    for index, channel in enumerate(channels):
-        value = background_value(channel)
-        part = channel[box]
-        mask = part != part.dtype.type(value)
-        standard = scaled(part, header)
-        if not standardise(standard, mask):
-            raise DataError(f"{image_path}: NaN or Inf in channel {dataset.channels[index]}")
-        if shape == label.shape:  # cast before the transposition: it then moves half the bytes
-            image[..., index] = orient(standard.astype(image.dtype, order="K"), axes, flips)
-        else:
-            image[..., index] = resample(orient(standard, axes, flips), shape, order=1)
+    shape = (image.shape[0], image.shape[1], image.shape[2])
     stored_label = np.ascontiguousarray(resample(label, shape, order=0))
     foreground = foreground_index(stored_label, case.id)
     if not foreground:
@@ -60,13 +46,56 @@ def build_case(dataset: Dataset, case: Case, data: DataConfig, folder: Path) -> 
     lost = values - set(foreground)
     if lost:
         LOG.warning("%s: label %s lies outside the image", case.id, sorted(lost))
-    geometry = describe(header.affine, header.shape, header.spacing, box, shape)
-    dx, dy, dz = (
-        old * before / after for old, before, after in zip(spacing, label.shape, shape, strict=True)
+    stored = StoredCase(
+        case.id, shape, len(channels), stored_spacing(geometry, shape), tuple(sorted(foreground))
     )
-    stored = StoredCase(case.id, shape, len(channels), (dx, dy, dz), tuple(sorted(foreground)))
     _write(folder, stored, image, stored_label, foreground, geometry.as_dict())
     return stored
+
+
+def standard_image(
+    path: Path,
+    channels: list[tuple[np.ndarray, Header]],
+    data: DataConfig,
+    names: tuple[str, ...],
+) -> tuple[np.ndarray, tuple[slice, slice, slice], Geometry]:
+    """A scan as the network sees it: turned, cropped to what is not background, z-scored.
+
+    channels: the voxels of each sequence (x, y, z) with the header of its file; path: for errors.
+    Returns (x, y, z, channels) of data.dtype, the box on the file's axes, and the way back.
+    Raises DataError for a scan that is empty or not finite.
+    """
+    header = channels[0][1]
+    axes, flips = orientation(header.affine)
+    box = foreground_box([voxels for voxels, _ in channels])
+    if box is None:
+        raise DataError(f"{path}: empty: every voxel is background")
+    cropped = orient(channels[0][0][box], axes, flips).shape
+    spacing = tuple(header.spacing[axis] for axis in axes)
+    x, y, z = resampled_shape(cropped, spacing, data.spacing)
+    shape = (x, y, z)
+    image = np.empty((*shape, len(channels)), _dtype(data.dtype))
+    for index, (voxels, own) in enumerate(channels):
+        value = background_value(voxels)
+        part = voxels[box]
+        mask = part != part.dtype.type(value)
+        standard = scaled(part, own)
+        if not standardise(standard, mask):
+            raise DataError(f"{path}: NaN or Inf in channel {names[index]}")
+        if shape == cropped:  # cast before the transposition: it then moves half the bytes
+            image[..., index] = orient(standard.astype(image.dtype, order="K"), axes, flips)
+        else:
+            image[..., index] = resample(orient(standard, axes, flips), shape, order=1)
+    return image, box, describe(header.affine, header.shape, header.spacing, box, shape)
+
+
+def stored_spacing(geometry: Geometry, shape: tuple[int, ...]) -> tuple[float, float, float]:
+    """Spacing in mm of the stored grid of `shape`."""
+    dx, dy, dz = (
+        geometry.spacing[axis] * before / after
+        for axis, before, after in zip(geometry.axes, geometry.cropped, shape, strict=True)
+    )
+    return dx, dy, dz
 
 
 def foreground_index(label: np.ndarray, case_id: str) -> dict[int, np.ndarray]:

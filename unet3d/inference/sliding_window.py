@@ -72,12 +72,15 @@ def sliding_window(
     outputs: int,
     overlap: float = 0.5,
     batch_size: int = 1,
+    empty: np.ndarray | None = None,
 ) -> np.ndarray:
     """Logits of a whole volume, as the weighted mean of the windows that cover each voxel.
 
     predict: float32 (batch_size, *patch, channels) -> (batch_size, *patch, outputs); every call
     has this one shape, so a traced function is traced once.
     image: (x, y, z, channels); one smaller than the patch is padded with zeros on both sides.
+    empty: the logits (outputs,) of windows that hold nothing but zeros, which are then not
+    predicted; None predicts them as well.
     Returns float32 (x, y, z, outputs). Besides the image it holds one such array and one batch.
     """
     shape = image.shape[:3]
@@ -87,6 +90,11 @@ def sliding_window(
     total = np.zeros((*image.shape[:3], outputs), dtype=np.float32)
     batch = np.zeros((batch_size, *patch, image.shape[3]), dtype=np.float32)
     places = [box(start, patch) for start in product(*starts)]
+    if empty is not None:
+        blank = [place for place in places if not image[place].any()]
+        places = [place for place in places if image[place].any()]
+        for place in blank:
+            total[place] += empty * weights
     for first in range(0, len(places), batch_size):
         chosen = places[first : first + batch_size]
         for index in range(batch_size):

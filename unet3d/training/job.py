@@ -64,10 +64,13 @@ def _recorded(setup: Setup, tracker: Tracker, folder: Path, stop: StopRequest) -
 
 
 def _train(setup: Setup, tracker: Tracker, folder: Path, stop: StopRequest) -> float | None:
+    from unet3d.inference.trained import describe_data
     from unet3d.training.checkpoint import Progress, last_checkpoint, load_checkpoint
     from unet3d.training.loop import Training, fit
 
     _describe(setup, tracker)
+    if setup.place.chief:
+        tracker.log_artifact(describe_data(setup.store, folder), "config")
     training = Training(**vars(setup), tracker=tracker, folder=folder, stop=stop)
     progress = Progress()
     # A job or a trial may have been lost before the first checkpoint; a user would want to know.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from unet3d.config import Config
 from unet3d.tracking.run import run_folder
 from unet3d.training.errors import RunError
@@ -44,6 +46,13 @@ def resumed_config(config: Config, overrides: list[str]) -> Config:
     for key in kept:
         OmegaConf.update(stored, key, OmegaConf.select(current, key), force_add=True)
     return _typed(OmegaConf.to_container(stored))
+
+
+def stored_config(path: Path) -> Config:
+    """The settings in a run's config.yaml."""
+    from omegaconf import OmegaConf
+
+    return _typed(OmegaConf.to_container(OmegaConf.load(path)))
 
 
 def _typed(settings: object) -> Config:

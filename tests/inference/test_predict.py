@@ -1,0 +1,187 @@
+"""From a scan to a segmentation: labels, geometry, post-processing, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from unet3d.config import ConfigError, DataConfig, PostprocessConfig, PredictConfig
+from unet3d.data.errors import DataError
+from unet3d.data.targets import make_targets
+from unet3d.inference.postprocess import postprocess
+from unet3d.inference.predict import _outputs, labels_of
+from unet3d.inference.scan import Scan, find_scans, prepare, write_segmentation
+from unet3d.inference.sliding_window import sliding_window
+from unet3d.inference.trained import mean_over_flips
+
+NESTED = {"whole": [1, 2, 3], "core": [2, 3], "enhancing": [3]}
+LABELS = {1: "edema", 2: "core", 3: "enhancing"}
+
+
+def data(**changes: object) -> DataConfig:
+    return DataConfig(name="x", root="x", **changes)  # type: ignore[arg-type]
+
+
+def write(path: Path, voxels: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4) if affine is None else affine), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("bits", "label"),
+    [
+        ((0, 0, 0), 0),
+        ((1, 0, 0), 1),
+        ((1, 1, 0), 2),
+        ((1, 1, 1), 3),
+        ((0, 1, 1), 3),  # enhancing core outside the whole tumour: still enhancing
+        ((0, 1, 0), 2),
+        ((1, 0, 1), 3),
+        ((0, 0, 1), 0),
+    ],
+)
+def test_labels_of_nested_regions(bits: tuple[int, ...], label: int) -> None:
+    """A voxel gets the label whose regions are nearest to the predicted ones."""
+    targets = make_targets(data(regions=NESTED), LABELS)
+    regions = np.array(bits, bool).reshape(1, 1, 1, 3)
+    assert labels_of(regions, targets)[0, 0, 0] == label
+
+
+@pytest.mark.parametrize("target", ["regions", "classes"])
+def test_labels_come_back_from_their_own_encoding(target: str) -> None:
+    """What targets encode, labels_of decodes, for regions and for classes."""
+    targets = make_targets(data(regions=NESTED, target=target), LABELS)
+    labels = np.random.default_rng(0).integers(0, 4, (5, 6, 7), dtype=np.uint8)
+    np.testing.assert_array_equal(labels_of(targets.encode(labels) > 0, targets), labels)
+
+
+def test_postprocessing_of_each_region() -> None:
+    """Holes are filled, dust goes by its volume in mm3, the largest part stays."""
+    regions = np.zeros((16, 16, 16, 1), bool)
+    regions[2:8, 2:8, 2:8] = True
+    regions[4, 4, 4] = False  # a hole
+    regions[10:12, 10:12, 10:12] = True  # 8 voxels
+    regions[14, 14, 14] = True
+    spacing = (1.0, 1.0, 2.0)
+
+    def count(**settings: object) -> int:
+        changed = postprocess(regions, spacing, PostprocessConfig(**settings))  # type: ignore[arg-type]
+        return int(changed.sum())
+
+    whole = 6**3 - 1
+    assert count() == whole + 8 + 1
+    assert count(fill_holes=True) == whole + 1 + 8 + 1
+    assert count(min_volume=4.0) == whole + 8  # one voxel is 2 mm3
+    assert count(min_volume=16.0) == whole + 8
+    assert count(min_volume=16.5) == whole
+    assert count(largest=True) == whole
+    assert regions.sum() == whole + 8 + 1  # the argument is left as it was
+
+
+def test_empty_windows_are_not_predicted() -> None:
+    """They get the logits of background; what the others give is as without."""
+    image = np.zeros((32, 16, 16, 1), np.float32)
+    image[20:30, 4:12, 4:12] = 1
+    calls: list[int] = []
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        calls.append(1)
+        return batch * 5 - 1
+
+    settings = {"outputs": 1, "overlap": 0.0}
+    plain = sliding_window(predict, image, (8, 8, 8), **settings)  # type: ignore[arg-type]
+    every = len(calls)
+    calls.clear()
+    empty = np.array([-10.0], np.float32)
+    skipped = sliding_window(predict, image, (8, 8, 8), empty=empty, **settings)  # type: ignore[arg-type]
+    assert len(calls) < every
+    np.testing.assert_array_equal(skipped > 0, plain > 0)
+    np.testing.assert_allclose(skipped[:16], -10, rtol=1e-6)
+
+
+def test_flips_are_turned_back() -> None:
+    """The mean over flips of a network that does nothing is what goes in."""
+    batch = np.random.default_rng(0).normal(size=(2, 4, 5, 6, 1)).astype(np.float32)
+    np.testing.assert_allclose(mean_over_flips(lambda x: x)(batch), batch, rtol=1e-6)
+
+    def first_half(x: np.ndarray) -> np.ndarray:
+        return x * (np.arange(4) < 2).reshape(1, 4, 1, 1, 1)
+
+    np.testing.assert_allclose(mean_over_flips(first_half)(batch), batch / 2, rtol=1e-6)
+
+
+def test_a_segmentation_has_the_grid_of_its_scan(tmp_path: Path) -> None:
+    """Affine, codes and units are the scan's, the type is uint8, and no part is left over."""
+    affine = np.array([[0, -2.0, 0, 5], [1.5, 0, 0, -7], [0, 0, 3.0, 1], [0, 0, 0, 1]])
+    image = nibabel.Nifti1Image(np.zeros((4, 5, 6, 2), np.float32), affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.set_sform(affine, 1)
+    nibabel.save(image, tmp_path / "scan.nii.gz")
+    labels = np.random.default_rng(0).integers(0, 4, (4, 5, 6), dtype=np.uint8)
+    write_segmentation(tmp_path / "out" / "seg.nii.gz", labels, tmp_path / "scan.nii.gz")
+    written = nibabel.load(tmp_path / "out" / "seg.nii.gz")
+    np.testing.assert_array_equal(np.asarray(written.dataobj), labels)
+    np.testing.assert_array_equal(written.affine, nibabel.load(tmp_path / "scan.nii.gz").affine)
+    assert written.get_data_dtype() == np.uint8
+    assert written.header["sform_code"] == 1
+    assert written.header.get_xyzt_units()[0] == "mm"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["seg.nii.gz"]
+
+
+def test_scans_of_a_folder(tmp_path: Path) -> None:
+    """Each file is a case; names in _0000, _0001 are the sequences of one."""
+    voxels = np.ones((4, 4, 4), np.float32)
+    for name in ("a_0000", "a_0001", "b_0000", "b_0001", "c"):
+        write(tmp_path / f"{name}.nii.gz", voxels)
+    (tmp_path / "notes.txt").write_text("x")
+    scans = find_scans(str(tmp_path))
+    assert [(scan.name, len(scan.files)) for scan in scans] == [("a", 2), ("b", 2), ("c", 1)]
+    one, two = tmp_path / "a_0000.nii.gz", tmp_path / "a_0001.nii.gz"
+    assert find_scans(f"{one},{two}")[0].files == (one, two)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda f: write(f / "s.nii.gz", np.ones((8, 8, 8, 3), np.float32)), "3 sequences, but"),
+        (lambda f: write(f / "s.nii.gz", np.ones((8, 8, 1), np.float32)), "is of a slice"),
+        (
+            lambda f: write(f / "s.nii.gz", np.ones((8, 8, 8), np.float32), np.eye(4) * 1e-3),
+            "are not in mm",
+        ),
+        (lambda f: (f / "s.nii.gz").write_bytes(b"no gzip"), "s.nii.gz: "),
+        (lambda f: write(f / "s.nii.gz", np.zeros((8, 8, 8, 2), np.float32)), "empty: every voxel"),
+    ],
+    ids=["sequences", "2D", "metres", "damaged", "empty"],
+)
+def test_bad_scans_are_named(tmp_path: Path, make: Callable[[Path], object], told: str) -> None:
+    """One line with the file and what is wrong."""
+    make(tmp_path)
+    with pytest.raises(DataError, match=told) as error:
+        prepare(Scan("s", (tmp_path / "s.nii.gz",)), data(), ("T1", "T2"))
+    assert "s.nii.gz" in str(error.value)
+
+
+def test_sequences_of_two_grids_are_refused(tmp_path: Path) -> None:
+    """Files of one case must lie on each other."""
+    one = write(tmp_path / "a.nii.gz", np.ones((8, 8, 8), np.float32))
+    two = write(tmp_path / "b.nii.gz", np.ones((8, 8, 8), np.float32), np.diag([2.0, 1, 1, 1]))
+    with pytest.raises(DataError, match="b.nii.gz: its affine differs from that of"):
+        prepare(Scan("s", (one, two)), data(), ("T1", "T2"))
+
+
+def test_outputs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    """Before any network is loaded; the scan itself is never overwritten."""
+    scan = write(tmp_path / "scan.nii.gz", np.ones((4, 4, 4), np.float32))
+    for given, output, told in (
+        (scan, scan, "is the scan itself"),
+        (tmp_path, tmp_path / "x.nii.gz", "name a folder"),
+        (scan, "/proc/nowhere/x.nii.gz", "cannot be written to"),
+    ):
+        settings = PredictConfig(run="a", input=str(given), output=str(output))
+        with pytest.raises(ConfigError, match=told):
+            _outputs(settings, find_scans(settings.input))

@@ -1,0 +1,152 @@
+"""`unet3d predict`: scans in, segmentations out, on the grid of the scans."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from unet3d.config import ConfigError, PostprocessConfig, PredictConfig
+from unet3d.data.errors import DataError
+from unet3d.data.geometry import restore
+from unet3d.data.targets import Targets
+from unet3d.inference.postprocess import postprocess
+from unet3d.inference.scan import Prepared, Scan, find_scans, prepare, write_segmentation
+from unet3d.inference.trained import Trained, load_trained
+from unet3d.training.errors import RunError, RunStopped
+
+log = logging.getLogger(__name__)
+
+
+def predict(settings: PredictConfig) -> list[Path]:
+    """Segment all scans of `input`; returns the files written.
+
+    Raises ConfigError, RunError or DataError before any work for what cannot work. Of a folder a
+    scan that cannot be used is told and left out; RunStopped with exit code 1 tells so at the end.
+    """
+    scans = find_scans(settings.input)
+    targets = _outputs(settings, scans)
+    networks = load_ensemble(settings.run, settings.output_dir, settings.batch_size)
+    written, bad = [], []
+    for scan, path in zip(scans, targets, strict=True):
+        begun = time.perf_counter()
+        try:
+            labels = segment_scan(
+                networks, scan, settings.overlap, settings.tta, settings.postprocess
+            )
+            write_segmentation(path, labels, scan.files[0])
+        except DataError as error:
+            if len(scans) == 1:
+                raise
+            bad.append(scan.name)
+            log.error("%s is left out: %s", scan.name, error)
+            continue
+        written.append(path)
+        log.info("%s: %s after %.1f s", scan.name, path, time.perf_counter() - begun)
+    if bad:
+        raise RunStopped(
+            f"{len(written)} of {len(scans)} scans are segmented; left out: {', '.join(bad)}", 1
+        )
+    return written
+
+
+def _outputs(settings: PredictConfig, scans: Sequence[Scan]) -> list[Path]:
+    """The file of each scan. Raises ConfigError for an output that does not fit the input."""
+    output = Path(settings.output)
+    is_file = output.name.endswith((".nii.gz", ".nii"))
+    if is_file and output.is_dir():
+        raise ConfigError(f"output: {output} is a folder; name a file, or another folder")
+    if is_file and Path(settings.input).is_dir():
+        raise ConfigError(f"output: {output} is one file, but input is a folder; name a folder")
+    if not is_file and output.is_file():
+        raise ConfigError(f"output: {output} is neither a folder nor a .nii.gz file")
+    paths = [output] if is_file else [output / f"{scan.name}.nii.gz" for scan in scans]
+    for path in paths:
+        if any(path.resolve() == file.resolve() for scan in scans for file in scan.files):
+            raise ConfigError(f"output: {path} is the scan itself; choose another place")
+    _check_writable(paths[0].parent)
+    return paths
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".unet3d-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"output: {folder} cannot be written to ({error.strerror})") from error
+
+
+def load_ensemble(runs: str, output_dir: str, windows: int) -> list[Trained]:
+    """The networks of a,b,c. Raises RunError where they do not see or say the same."""
+    networks = [load_trained(run.strip(), output_dir, windows) for run in runs.split(",")]
+    first = networks[0]
+    for other in networks[1:]:
+        for what, ours, theirs in (
+            ("sequences", first.channels, other.channels),
+            ("outputs", first.targets.names, other.targets.names),
+            ("data.spacing", first.config.data.spacing, other.config.data.spacing),
+        ):
+            if ours != theirs:
+                raise RunError(
+                    f"run: {other.run} cannot be averaged with {first.run}: its {what} are "
+                    f"{theirs}, not {ours}"
+                )
+    return networks
+
+
+def segment_scan(
+    networks: Sequence[Trained], scan: Scan, overlap: float, tta: bool, after: PostprocessConfig
+) -> np.ndarray:
+    """Label values (x, y, z), uint8, on the grid of the scan's file."""
+    first = networks[0]
+    prepared = prepare(scan, first.config.data, first.channels)
+    regions = predict_regions(networks, prepared, overlap, tta, after)
+    return restore(labels_of(regions, first.targets), prepared.geometry.as_dict())
+
+
+def predict_regions(
+    networks: Sequence[Trained],
+    prepared: Prepared,
+    overlap: float,
+    tta: bool,
+    after: PostprocessConfig,
+) -> np.ndarray:
+    """Boolean (x, y, z, outputs) on the network's grid, from the networks' mean logits."""
+    from unet3d.training.validate import segment
+
+    total = networks[0].logits(prepared.image, overlap, tta)
+    for network in networks[1:]:
+        total += network.logits(prepared.image, overlap, tta)
+    return postprocess(segment(total, networks[0].targets.exclusive), prepared.spacing, after)
+
+
+def labels_of(regions: np.ndarray, targets: Targets) -> np.ndarray:
+    """Label values, uint8 (x, y, z), of predicted outputs, boolean (x, y, z, outputs).
+
+    Regions overlap, and a network may predict what no label has, a core outside the whole tumour.
+    A voxel gets the label whose regions differ in the fewest outputs; of several the one that is
+    in most regions, which is how nested regions are read from the outside in.
+    """
+    outputs = regions.shape[-1]
+    values = [0, *(int(v) for v in range(1, 256) if targets.table[v].any())]
+    if targets.exclusive:
+        values = [int(np.flatnonzero(targets.table[:, output])[0]) for output in range(outputs)]
+        return np.asarray(values, np.uint8)[np.argmax(regions, axis=-1)]
+    lookup: np.ndarray = np.zeros(2**outputs, np.uint8)
+    for index, bits in enumerate(product((0, 1), repeat=outputs)):
+
+        def misfit(value: int, bits: tuple[int, ...] = bits) -> tuple[int, int]:
+            row: np.ndarray = targets.table[value].astype(int)
+            return int(np.abs(row - bits).sum()), -int(row.sum())
+
+        lookup[index] = min(values, key=misfit)
+    code: np.ndarray = np.zeros(regions.shape[:3], np.int64)
+    for output in range(outputs):
+        code = 2 * code + regions[..., output]
+    return lookup[code]
