@@ -130,7 +130,7 @@ def test_a_lost_worker_costs_nothing(tmp_path: Path, three_epochs: Path) -> None
     assert process.wait(timeout=200) == 0, (tmp_path / "output").read_text()
     told = (tmp_path / "output").read_text()
     assert "its process was killed or ended by itself" in told
-    assert "worker 1 has not answered for 10 s" in told
+    assert "worker 1 does not answer" in told
     assert "restart 3 of at most 3" in told and "Traceback" not in told
     assert_equal_training(tmp_path, three_epochs, LONG)
     store, run_id = client(tmp_path), only_run(tmp_path).name

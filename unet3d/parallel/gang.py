@@ -42,7 +42,12 @@ class GangWorker:
 
     def run(self, job: Job, rank: int, addresses: list[str]) -> float | None:
         """Train as worker `rank` of those at `addresses`."""
-        return work(job, rank, addresses)
+        try:
+            return work(job, rank, addresses)
+        except FINAL:
+            raise
+        except Exception as error:  # its class may be TensorFlow's, which the driver does without
+            raise RuntimeError(f"{type(error).__name__}: {error}") from None
 
     def ping(self) -> None:
         """Answer."""
@@ -121,7 +126,7 @@ def _check_answers(gang: Gang, hang_timeout: float) -> None:
             gang.asked[rank] = now
             gang.pings[gang.workers[rank].ping.remote()] = rank
         elif rank in waited_for and now - gang.asked[rank] > hang_timeout:
-            raise WorkerLost(f"worker {rank} has not answered for {hang_timeout:.0f} s")
+            raise WorkerLost(_silent(rank))
 
 
 def _final(error: RayError) -> Exception | None:
@@ -131,7 +136,7 @@ def _final(error: RayError) -> Exception | None:
 
 
 def _settled_reason(gang: Gang, error: RayError) -> str:
-    """Why the gang ended: the worker that died, rather than the peers that miss it."""
+    """Why the gang ended: the worker that died or is silent, not the peers that miss it."""
     errors = [error]
     ready, _ = ray.wait(list(gang.runs), num_returns=len(gang.runs), timeout=SETTLE_SECONDS)
     for reference in ready:
@@ -140,7 +145,15 @@ def _settled_reason(gang: Gang, error: RayError) -> str:
         except RayError as another:
             errors.append(another)
     died = [one for one in errors if isinstance(one, RayActorError)]
-    return _reason((died or errors)[0])
+    if died:
+        return _reason(died[0])
+    now = time.monotonic()
+    silent = [r for r in gang.pings.values() if now - gang.asked[r] > SETTLE_SECONDS]
+    return _silent(silent[0]) if silent else _reason(error)
+
+
+def _silent(rank: int) -> str:
+    return f"worker {rank} does not answer"
 
 
 def _reason(error: Exception) -> str:
@@ -149,5 +162,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, RayActorError):
         lost_node = any(clue in text for clue in ("node was terminated", "node died", "node has"))
         return "its node was lost" if lost_node else "its process was killed or ended by itself"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("[[")]  # TensorFlow's nodes
     return (lines[-1] if lines else type(error).__name__)[:200]
