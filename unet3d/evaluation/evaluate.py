@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from unet3d.evaluation.case import evaluate_masks
-from unet3d.evaluation.table import write_table
 
 from unet3d.config import Config, ConfigError, EvaluateConfig
 from unet3d.data.decathlon import SUFFIXES, read_dataset
 from unet3d.data.errors import DataError
 from unet3d.data.volume import AFFINE_TOLERANCE, Header, read_voxels
+from unet3d.evaluation.case import evaluate_masks
+from unet3d.evaluation.table import write_table
 from unet3d.training.errors import RunError
 
 log = logging.getLogger(__name__)
