@@ -16,6 +16,8 @@ USAGE = """usage: unet3d <command> [key=value ...]
 commands
   predict      segment scans                     unet3d predict run=<id> input=<scan> output=<seg>
   evaluate     a run on its test cases, or pred=<folder> truth=<folder>
+  export       a run's network for other programs
+               unet3d export run=<id> output=<folder> format=savedmodel|onnx|mlflow|all
   preprocess   build the store of a data set     unet3d preprocess data=msd data.root=<folder>
   doctor       what is installed, and what the configured network needs
   report       the table and the page of a sweep    unet3d report sweep=<name>
@@ -119,6 +121,7 @@ def main(arguments: list[str] | None = None) -> None:
         "doctor": _doctor,
         "predict": _predict,
         "evaluate": _evaluate,
+        "export": _export,
         "report": _report,
     }
     name, overrides = arguments[0], arguments[1:]
@@ -158,6 +161,19 @@ def _evaluate(overrides: list[str]) -> None:
 
     log_to_console()
     evaluate(typed(EvaluateConfig, overrides))
+
+
+def _export(overrides: list[str]) -> None:
+    from unet3d.config import ExportConfig
+    from unet3d.inference.export import check_settings, export
+    from unet3d.log import log_to_console
+    from unet3d.quiet import start_tensorflow
+
+    log_to_console()
+    settings = typed(ExportConfig, overrides)
+    check_settings(settings)
+    start_tensorflow(settings.threads)
+    export(settings)
 
 
 def typed(schema: type[Any], overrides: list[str]) -> Any:

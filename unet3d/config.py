@@ -272,6 +272,19 @@ class PredictConfig:
 
 
 @dataclass
+class ExportConfig:
+    """`unet3d export`: a run's network for other programs."""
+
+    run: str = MISSING  # id of a run
+    output: str = MISSING  # a folder, new or empty
+    format: str = "savedmodel"  # savedmodel | onnx | mlflow | all
+    log: bool = False  # mlflow: also as a model of the run in the tracking store
+    register: Optional[str] = None  # mlflow: also under this name in the model registry; logs it
+    output_dir: str = "outputs"  # where the runs are
+    threads: Optional[int] = None  # CPU threads of TensorFlow; None: all
+
+
+@dataclass
 class EvaluateConfig:
     """`unet3d evaluate`: a run on its test cases, or a folder of segmentations against another."""
 

@@ -29,13 +29,17 @@ BACKGROUND_LOGIT = 10.0
 
 @dataclass(frozen=True)
 class Trained:
-    """A network with its best weights. channels: names of the sequences it takes."""
+    """A network with its best weights. channels: names of the sequences it takes.
+
+    model: the Keras model behind `predictor`, always float32.
+    """
 
     run: str
     config: Config
     channels: tuple[str, ...]
     targets: Targets
     predictor: Predictor
+    model: Any
 
     def logits(self, image: np.ndarray, overlap: float, tta: bool = False) -> np.ndarray:
         """float32 (x, y, z, outputs) of an image (x, y, z, channels) on the network's grid."""
@@ -90,15 +94,28 @@ def load_trained(run: str, output_dir: str, windows: int) -> Trained:
 
     Raises RunError where the run is not there, or has no weights.
     """
+    folder = run_files(run, output_dir)
+    trained = read_trained(
+        run, folder / "config.yaml", folder / DESCRIPTION, best_weights(folder), windows
+    )
+    return replace(trained, config=replace(trained.config, output_dir=output_dir))
+
+
+def read_trained(
+    run: str, settings: Path, description: Path, weights: Path, windows: int
+) -> Trained:
+    """The network of a run from its three files, wherever these are.
+
+    Raises RunError where the weights cannot be read.
+    """
     import tensorflow as tf
 
     from unet3d.models import build_model
     from unet3d.training.resume import stored_config
     from unet3d.training.validate import make_predictor
 
-    folder = _run_files(run, output_dir)
-    config = replace(stored_config(folder / "config.yaml"), output_dir=output_dir)
-    found = json.loads((folder / DESCRIPTION).read_text())
+    config = stored_config(settings)
+    found = json.loads(description.read_text())
     labels = {int(value): name for value, name in found["labels"].items() if int(value)}
     channels = tuple(found["modality"][str(index)] for index in range(len(found["modality"])))
     targets = make_targets(config.data, labels)
@@ -106,15 +123,18 @@ def load_trained(run: str, output_dir: str, windows: int) -> Trained:
         config.model, channels=len(channels), outputs=len(targets.names), seed=config.seed
     )
     try:
-        model.load_weights(best_weights(folder))
+        model.load_weights(weights)
     except Exception as error:
-        raise RunError(f"{best_weights(folder)}: cannot be read ({error})") from error
+        raise RunError(f"{weights}: cannot be read ({error})") from error
     predictor = make_predictor(model, tf.distribute.get_strategy(), 1, windows)
-    return Trained(run, config, channels, targets, predictor)
+    return Trained(run, config, channels, targets, predictor, model)
 
 
-def _run_files(run: str, output_dir: str) -> Path:
-    """The run's folder, with what is needed; fetched from MLflow where it is on another machine."""
+def run_files(run: str, output_dir: str) -> Path:
+    """The run's folder, with what is needed; fetched from MLflow where it is on another machine.
+
+    Raises RunError where the run is not there, or has no weights.
+    """
     from unet3d.cli import compose_config
 
     config = compose_config([f"output_dir={output_dir}"])

@@ -34,11 +34,7 @@ def connect(config: Config) -> Connection | None:
     if config.tracking.name == "none":
         return None
     uri = tracking_uri(config)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    quiet_mlflow()
     try:
         client, experiment = open_store(config)
         if config.resume:
@@ -49,6 +45,16 @@ def connect(config: Config) -> Connection | None:
             "tracking.uri or MLFLOW_TRACKING_URI, or type tracking=none"
         ) from error
     return Connection(client, experiment, uri)
+
+
+def quiet_mlflow() -> None:
+    """MLflow's own settings, but for those that are set; to be called before it is imported."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def short(error: BaseException) -> str:
