@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from unet3d.config import ConfigError, ModelConfig
+from unet3d.models.fusion import avoid_wrong_fusion
 
 if TYPE_CHECKING:
     import keras
@@ -37,6 +38,7 @@ def build_model(model: ModelConfig, *, channels: int, outputs: int, seed: int) -
             raise ConfigError(f"model.{key}: {getattr(model, key)} is below {least}")
     if not 0 <= model.dropout < 1:
         raise ConfigError(f"model.dropout: {model.dropout} must be at least 0 and below 1")
+    avoid_wrong_fusion(model)
     build: Callable[..., keras.Model] = import_module(NETWORKS[model.name]).build
     return build(model, channels=channels, outputs=outputs, seed=seed)
 
