@@ -16,6 +16,7 @@ USAGE = """usage: unet3d <command> [key=value ...]
 commands
   predict      segment scans                     unet3d predict run=<id> input=<scan> output=<seg>
   evaluate     a run on its test cases, or pred=<folder> truth=<folder>
+  view         pictures of a case                unet3d view image=<scan> pred=<seg> truth=<label>
   preprocess   build the store of a data set     unet3d preprocess data=msd data.root=<folder>
   doctor       what is installed, and what the configured network needs
   report       the table and the page of a sweep    unet3d report sweep=<name>
@@ -119,6 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
         "doctor": _doctor,
         "predict": _predict,
         "evaluate": _evaluate,
+        "view": _view,
         "report": _report,
     }
     name, overrides = arguments[0], arguments[1:]
@@ -158,6 +160,15 @@ def _evaluate(overrides: list[str]) -> None:
 
     log_to_console()
     evaluate(typed(EvaluateConfig, overrides))
+
+
+def _view(overrides: list[str]) -> None:
+    from unet3d.config import ViewConfig
+    from unet3d.evaluation.view import view
+    from unet3d.log import log_to_console
+
+    log_to_console()
+    view(typed(ViewConfig, overrides))
 
 
 def typed(schema: type[Any], overrides: list[str]) -> Any:

@@ -290,6 +290,18 @@ class EvaluateConfig:
     threads: Optional[int] = None
 
 
+@dataclass
+class ViewConfig:
+    """`unet3d view`: a picture, a film and a page of one segmented case."""
+
+    image: str = MISSING  # a scan
+    pred: str = MISSING  # its segmentation
+    truth: Optional[str] = None  # its label file
+    regions: Any = "labels"  # as of evaluate
+    channel: int = 0  # of the scan's sequences, counted from 0
+    output: Optional[str] = None  # folder; None: <pred>_view beside the segmentation
+
+
 class ConfigError(ValueError):
     """A setting that cannot work; the message names the key, the value and what is allowed."""
 
