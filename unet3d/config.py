@@ -299,6 +299,8 @@ class ViewConfig:
     truth: Optional[str] = None  # its label file
     regions: Any = "labels"  # as of evaluate
     channel: int = 0  # of the scan's sequences, counted from 0
+    # [black, white] in the scan's values, for CT say [-160,240]; None: percentiles 0.5 and 99.5
+    window: Optional[list[float]] = None
     output: Optional[str] = None  # folder; None: <pred>_view beside the segmentation
 
 

@@ -221,6 +221,13 @@ def test_values_that_are_no_numbers_are_black(settings: ViewConfig, tmp_path: Pa
     assert case.image[5, 10, 5] == 0 and case.image[34, 10, 5] == 255
 
 
+def test_a_window_of_values(settings: ViewConfig) -> None:
+    """Black and white as they were typed."""
+    settings.window = [100.0, 355.0]
+    image = volumes()[0][CROP][..., 1]
+    np.testing.assert_array_equal(read_case(settings).image, np.clip(image, 100, 355) - 100)
+
+
 def test_names_are_text(settings: ViewConfig, tmp_path: Path) -> None:
     """What a user wrote is neither HTML on the page nor a formula in the picture."""
     path = save(tmp_path / f"{HOSTILE}.nii.gz", volumes()[0])
@@ -284,6 +291,10 @@ def _output_is_a_file(settings: ViewConfig, folder: Path) -> None:
     (folder / "file").write_text("kept")
 
 
+def _no_window(settings: ViewConfig, folder: Path) -> None:
+    settings.window = [240, -160]
+
+
 def _no_region(settings: ViewConfig, folder: Path) -> None:
     settings.regions = "brain"
 
@@ -298,6 +309,7 @@ def _no_region(settings: ViewConfig, folder: Path) -> None:
         (_no_label, "scan.nii.gz: a segmentation must be 3D"),
         (_slice, "is of a slice; a scan must be 3D"),
         (_output_is_a_file, "output: {}/file cannot be written to (File exists)"),
+        (_no_window, "window: [240.0, -160.0] is not possible; write [black,white]"),
         (_no_region, "regions: brain is not known; choose labels, brats, msd_brain"),
     ],
 )

@@ -30,7 +30,7 @@ def overlay(case: ShownCase) -> Any:
     for row, (plane, along), (u, v) in zip(axes, PLANES, sides, strict=True):
         row[0].set_ylabel(f"{plane}\n{case.slice_name(along, centre[along])}")
         for axis, column in zip(row, columns, strict=True):
-            grey = np.take(case.image, centre[along], along)
+            grey = np.moveaxis(case.image, along, 0)[centre[along]]
             draw_plane(axis, grey, case.spacing[v] / case.spacing[u], (0, 255))
             _letters(axis, u, v)
             if column != "image":
@@ -44,7 +44,7 @@ def overlay(case: ShownCase) -> Any:
 def _contours(axis: Any, case: ShownCase, name: str, along: int, index: int) -> None:
     """The regions of a segmentation; the first is the widest, since nested ones share edges."""
     for number, region in enumerate(case.regions):
-        width = min(1.2 + 0.9 * (len(case.regions) - 1 - number), 3.0)
+        width = min(1.0 + 0.5 * (len(case.regions) - 1 - number), 2.0)
         contour(axis, case.section(name, region, along, index), number, width)
 
 
@@ -52,7 +52,11 @@ def _letters(axis: Any, u: int, v: int) -> None:
     """Which end of the body each edge is."""
     from matplotlib.patheffects import withStroke
 
-    look = {"color": "0.9", "fontsize": 8, "path_effects": [withStroke(linewidth=2)]}
+    look = {
+        "color": "0.9",
+        "fontsize": 8,
+        "path_effects": [withStroke(linewidth=2, foreground="black")],
+    }
     places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.02), (0.5, 0.98))
     sides = (("left", "center"), ("right", "center"), ("center", "bottom"), ("center", "top"))
     for place, (ha, va), letter in zip(places, sides, ENDS[u] + ENDS[v], strict=True):

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 def view(settings: ViewConfig) -> Path:
     """Write overlay.png, slices.gif and view.html; returns their folder.
 
-    Raises DataError for files that do not fit each other, ConfigError for a channel or regions
-    that are not there and for a folder that cannot be written to.
+    Raises DataError for files that do not fit each other, ConfigError for a channel, a window
+    or regions that cannot be, and for a folder that cannot be written to.
     """
     pred = Path(settings.pred)
     folder = Path(settings.output or pred.with_name(f"{stem(pred)}_view"))

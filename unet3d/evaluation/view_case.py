@@ -55,7 +55,7 @@ class ShownCase:
 
     def section(self, segmentation: str, region: str, axis: int, index: int) -> np.ndarray:
         """One slice of `mask`, across `axis`: boolean, the two other axes."""
-        plane = np.take(self.segmentations[segmentation], index, axis)
+        plane = np.moveaxis(self.segmentations[segmentation], axis, 0)[index]
         return np.isin(plane, self.regions[region])
 
     def centre(self) -> tuple[int, ...]:
@@ -90,12 +90,13 @@ def read_case(settings: ViewConfig) -> ShownCase:
     """Read and check the files of a case.
 
     Raises DataError for a file that is missing, damaged or of another grid than the scan, and
-    ConfigError for a channel or regions that are not there.
+    ConfigError for a channel, a window or regions that cannot be.
     """
     paths = {"image": Path(settings.image)}
     if settings.truth is not None:
         paths["truth"] = Path(settings.truth)
     paths["prediction"] = Path(settings.pred)
+    window = _window(settings)
     channel, header = _read_channel(paths["image"], settings.channel)
     axes, flips = orientation(header.affine)
     segmentations: dict[str, np.ndarray] = {}
@@ -109,7 +110,7 @@ def read_case(settings: ViewConfig) -> ShownCase:
     x, y, z = axes
     return ShownCase(
         {name: path.name for name, path in paths.items()},
-        _grey(image, header, box),
+        _grey(scaled(image[box], header), _inside(image, box), window),
         {name: labels[box] for name, labels in segmentations.items()},
         regions,
         (header.spacing[x], header.spacing[y], header.spacing[z]),
@@ -140,16 +141,33 @@ def _box(volumes: list[np.ndarray]) -> Box:
     return x, y, z
 
 
-def _grey(image: np.ndarray, header: Header, box: Box) -> np.ndarray:
-    """uint8: black and white are the 0.5th and 99.5th percentile of what is not background."""
+def _inside(image: np.ndarray, box: Box) -> np.ndarray:
+    """Where a box holds no background; everywhere unless all corners of the image are background.
+
+    A CT has its 0 inside the body alone.
+    """
     background = image.dtype.type(background_value(image))
-    values = scaled(image[box], header)
-    inside = np.isfinite(values)
-    if (image[np.ix_(*[(0, -1)] * 3)] == background).all():  # CT has 0 inside the body only
-        inside &= image[box] != background
+    surrounded = (image[np.ix_(*[(0, -1)] * 3)] == background).all()
+    if surrounded:
+        return image[box] != background
+    return np.ones(image[box].shape, bool)
+
+
+def _window(settings: ViewConfig) -> tuple[float, float] | None:
+    window = settings.window
+    if window is None:
+        return None
+    if len(window) != 2 or not window[0] < window[1]:
+        raise ConfigError(f"window: {window} is not possible; write [black,white], black below")
+    return window[0], window[1]
+
+
+def _grey(values: np.ndarray, inside: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
+    """uint8: 0 outside; black and white are `window`, else the 0.5th and 99.5th percentile."""
+    inside = inside & np.isfinite(values)
     if not inside.any():
         return np.zeros(values.shape, np.uint8)
-    low, high = np.percentile(values[inside], (0.5, 99.5))
+    low, high = np.percentile(values[inside], (0.5, 99.5)) if window is None else window
     with np.errstate(invalid="ignore"):
         grey = np.clip((values - low) * (255 / max(high - low, 1e-6)), 0, 255)
     return np.where(inside, np.rint(grey), 0).astype(np.uint8)

@@ -153,7 +153,7 @@ function draw(plane) {
   if (isOn("errors")) errors(plane, regions);
   if (isOn("prediction")) {
     regions.forEach((region, i) => {  // nested regions share edges: the first is the widest
-      const thickness = Math.min(2.5 + 2 * (regions.length - 1 - i), 6);
+      const thickness = Math.min(2 + (regions.length - 1 - i), 4);
       outline(plane, volumes.prediction, region, thickness);
     });
   }
