@@ -155,7 +155,7 @@ def check_config(config: Config) -> None:
             f"it must be below epochs={config.epochs}"
         )
     _check_parallel(config)
-    _check_regions(config.data.regions)
+    check_regions(config.data.regions)
     _check_patch(config.data.patch, stride(config.model))
 
 
@@ -196,17 +196,16 @@ def check_batch(config: Config, replicas: int) -> None:
         )
 
 
-def _check_regions(regions: Any) -> None:
+def check_regions(regions: Any, key: str = "data.regions") -> None:
+    """ConfigError unless `regions` maps names to lists of label values; None is as well."""
     if regions is None:
         return
     if not isinstance(regions, dict) or not regions:
-        raise ConfigError(
-            f"data.regions: {regions} is not possible; write {{whole_tumour: [1,2,3], ...}}"
-        )
+        raise ConfigError(f"{key}: {regions} is not possible; write {{whole_tumour: [1,2,3], ...}}")
     for name, values in regions.items():
         if not isinstance(values, list) or not all(type(value) is int for value in values):
             raise ConfigError(
-                f"data.regions.{name}: {values} is not possible; "
+                f"{key}.{name}: {values} is not possible; "
                 "it must be a list of label values, as in [1,2]"
             )
 

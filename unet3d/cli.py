@@ -18,6 +18,7 @@ commands
   evaluate     a run on its test cases, or pred=<folder> truth=<folder>
   export       a run's network for other programs
                unet3d export run=<id> output=<folder> format=savedmodel|onnx|mlflow|all
+  view         pictures of a case                unet3d view image=<scan> pred=<seg> truth=<label>
   preprocess   build the store of a data set     unet3d preprocess data=msd data.root=<folder>
   doctor       what is installed, and what the configured network needs
   report       the table and the page of a sweep    unet3d report sweep=<name>
@@ -122,6 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
         "predict": _predict,
         "evaluate": _evaluate,
         "export": _export,
+        "view": _view,
         "report": _report,
     }
     name, overrides = arguments[0], arguments[1:]
@@ -174,6 +176,15 @@ def _export(overrides: list[str]) -> None:
     check_settings(settings)
     start_tensorflow(settings.threads)
     export(settings)
+
+
+def _view(overrides: list[str]) -> None:
+    from unet3d.config import ViewConfig
+    from unet3d.evaluation.view import view
+    from unet3d.log import log_to_console
+
+    log_to_console()
+    view(typed(ViewConfig, overrides))
 
 
 def typed(schema: type[Any], overrides: list[str]) -> Any:

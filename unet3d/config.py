@@ -303,6 +303,20 @@ class EvaluateConfig:
     threads: Optional[int] = None
 
 
+@dataclass
+class ViewConfig:
+    """`unet3d view`: a picture, a film and a page of one segmented case."""
+
+    image: str = MISSING  # a scan
+    pred: str = MISSING  # its segmentation
+    truth: Optional[str] = None  # its label file
+    regions: Any = "labels"  # as of evaluate
+    channel: int = 0  # of the scan's sequences, counted from 0
+    # [black, white] in the scan's values, for CT say [-160,240]; None: percentiles 0.5 and 99.5
+    window: Optional[list[float]] = None
+    output: Optional[str] = None  # folder; None: <pred>_view beside the segmentation
+
+
 class ConfigError(ValueError):
     """A setting that cannot work; the message names the key, the value and what is allowed."""
 

@@ -74,13 +74,13 @@ def validation_overlays(training: Training) -> Path:
             for axis, title, mask in zip(
                 row, ("image", "truth", "prediction"), (None, truth, prediction), strict=True
             ):
-                _draw(axis, np.take(image, centre[plane], plane))
+                draw_plane(axis, np.take(image, centre[plane], plane))
                 if number == plane == 0:
                     axis.set_title(
                         f"{title} ({training.store.channels[0]})" if mask is None else title
                     )
                 for output in shown if mask is not None else ():
-                    _contour(axis, np.take(mask[..., output], centre[plane], plane), output)
+                    contour(axis, np.take(mask[..., output], centre[plane], plane), output)
     from matplotlib.lines import Line2D
 
     picture.legend(
@@ -93,17 +93,30 @@ def validation_overlays(training: Training) -> Path:
     return save_png(picture, training.folder / "figures" / "validation.png")
 
 
-def _draw(axis: Any, plane: np.ndarray) -> None:
-    low, high = np.percentile(plane, (1, 99.5))
-    axis.imshow(plane.T, cmap="gray", origin="lower", vmin=low, vmax=max(high, low + 1e-6))
+def draw_plane(
+    axis: Any, plane: np.ndarray, aspect: float = 1.0, window: tuple[float, float] | None = None
+) -> None:
+    """Draw a plane (u, v) in grey, u to the right and v up.
+
+    aspect: length of a voxel along v over that along u; window: values of black and white, else
+    chosen from the plane.
+    """
+    low, high = np.percentile(plane, (1, 99.5)) if window is None else window
+    axis.imshow(
+        plane.T, cmap="gray", origin="lower", aspect=aspect, vmin=low, vmax=max(high, low + 1e-6)
+    )
     axis.set_xticks([])
     axis.set_yticks([])
 
 
-def _contour(axis: Any, plane: np.ndarray, output: int) -> None:
+def contour(axis: Any, plane: np.ndarray, output: int, width: float = 1.2) -> None:
+    """Draw the edge of a boolean plane (u, v) in the colour of the output of that number.
+
+    width: points.
+    """
     if plane.any() and not plane.all():
         colour = COLOURS[output % len(COLOURS)]
-        axis.contour(plane.T.astype(float), levels=[0.5], colors=[colour], linewidths=1.2)
+        axis.contour(plane.T.astype(float), levels=[0.5], colors=[colour], linewidths=width)
 
 
 def learning_curves(history: list[dict[str, Any]], folder: Path) -> Path:

@@ -170,6 +170,7 @@ def test_two_folders_are_compared_without_a_network(tmp_path: Path, trained: Tra
         (("evaluate",), "type run=<id>, or pred=<folder> truth=<folder>"),
         (("evaluate", "run=nothing"), "run: nothing is not a run in outputs/runs"),
         (("evaluate", "pred=a", "truth=b"), "b: not a folder"),
+        (("evaluate", "pred=.", "truth=."), ".: holds no .nii.gz or .nii file"),
         (("evaluate", "run=a", "tolerance=x"), "tolerance: 'x' does not fit; it must be a number"),
     ],
 )

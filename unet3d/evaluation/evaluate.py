@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unet3d.config import Config, ConfigError, EvaluateConfig
-from unet3d.data.decathlon import SUFFIXES, read_dataset
+from unet3d.data.decathlon import read_dataset
 from unet3d.data.errors import DataError
-from unet3d.data.volume import AFFINE_TOLERANCE, Header, read_voxels
+from unet3d.data.volume import Header
 from unet3d.evaluation.case import evaluate_masks
+from unet3d.evaluation.labels import Regions, chosen_regions, label_files, read_labels
 from unet3d.evaluation.table import write_table
+from unet3d.inference.scan import check_same_grid
 from unet3d.training.errors import RunError
 
 log = logging.getLogger(__name__)
 Row = tuple[str, str, dict[str, float]]  # case, region, metrics
-Regions = dict[str, list[int]]
-
-PRESETS: dict[str, Regions] = {
-    # BraTS: 1 necrosis, 2 edema, 3 (from 2023) or 4 enhancing tumour
-    "brats": {"whole_tumour": [1, 2, 3, 4], "tumour_core": [1, 3, 4], "enhancing_tumour": [3, 4]},
-    # Task01 of the Decathlon: 1 edema, 2 non-enhancing, 3 enhancing tumour
-    "msd_brain": {"whole_tumour": [1, 2, 3], "tumour_core": [2, 3], "enhancing_tumour": [3]},
-}
 
 
 def evaluate(settings: EvaluateConfig) -> dict[str, float]:
@@ -101,7 +95,7 @@ def _test_rows(trained: Any, settings: EvaluateConfig) -> Iterator[Row]:
 
 def _folder_rows(pred: Path, truth: Path, settings: EvaluateConfig) -> Iterator[Row]:
     """Each label file of `truth` with the file of its name in `pred`."""
-    truths, predictions = (_label_files(folder) for folder in (truth, pred))
+    truths, predictions = (label_files(folder) for folder in (truth, pred))
     missing = sorted(truths.keys() - predictions.keys())
     if missing:
         raise DataError(
@@ -115,66 +109,9 @@ def _folder_rows(pred: Path, truth: Path, settings: EvaluateConfig) -> Iterator[
     for name, path in sorted(truths.items()):
         reference, header = read_labels(path)
         labels, own = read_labels(predictions[name])
-        _check_same_grid(predictions[name], own, path, header)
+        check_same_grid(predictions[name], own, path, header)
         yield from score(name, reference, labels, header, regions, settings.tolerance)
         log.info("%s: scored", name)
-
-
-def _label_files(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: not a folder of .nii.gz files")
-    found = {
-        path.name[: -len(suffix)]: path
-        for path in folder.iterdir()
-        for suffix in SUFFIXES[:2]
-        if path.name.endswith(suffix) and not path.name.startswith(".")
-    }
-    if not found:
-        raise DataError(f"{folder}: holds no .nii.gz or .nii file")
-    return found
-
-
-def chosen_regions(given: Any, truths: Iterable[Path]) -> Regions:
-    """The regions that `regions=` names: a preset, a mapping, or each label that is found alone.
-
-    Raises ConfigError for what is none of these.
-    """
-    if isinstance(given, dict) and given:
-        return {str(name): [int(value) for value in values] for name, values in given.items()}
-    if given == "labels":
-        values: set[int] = set()
-        for path in truths:
-            values |= {int(value) for value in np.unique(read_labels(path)[0]) if value}
-        return {f"label_{value}": [value] for value in sorted(values)}
-    if given in PRESETS:
-        return PRESETS[given]
-    raise ConfigError(
-        f"regions: {given} is not known; choose labels, {', '.join(PRESETS)}, or write "
-        "'regions={whole_tumour:[1,2,3]}'"
-    )
-
-
-def read_labels(path: Path) -> tuple[np.ndarray, Header]:
-    """Label values, uint8 (x, y, z), of a file. Raises DataError where it holds other things."""
-    voxels, header = read_voxels(path)
-    if voxels.ndim != 3:
-        raise DataError(f"{path}: a segmentation must be 3D, not of shape {header.shape}")
-    if voxels.dtype == np.uint8 and (header.slope, header.intercept) == (1.0, 0.0):
-        return voxels, header
-    values = voxels * header.slope + header.intercept
-    labels = np.rint(np.nan_to_num(values, nan=-1.0))
-    whole = np.isclose(values, labels, atol=1e-3).all()
-    if not (whole and 0 <= labels.min() <= labels.max() < 256):
-        raise DataError(f"{path}: holds values that are no labels, whole numbers from 0 to 255")
-    return labels.astype(np.uint8), header
-
-
-def _check_same_grid(path: Path, header: Header, first: Path, expected: Header) -> None:
-    if header.shape != expected.shape:
-        raise DataError(f"{path}: shape {header.shape} differs from {expected.shape} of {first}")
-    distance = float(np.abs(header.affine - expected.affine).max())
-    if distance > AFFINE_TOLERANCE:
-        raise DataError(f"{path}: its affine differs from that of {first} by {distance:.3g} mm")
 
 
 def score(

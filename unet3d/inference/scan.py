@@ -48,17 +48,18 @@ def find_scans(given: str) -> list[Scan]:
     if missing or not paths:
         raise DataError(f"input: {missing[0] if missing else given!r} is not there")
     if len(paths) > 1 or paths[0].is_file():
-        return [Scan(_stem(paths[0]), tuple(paths))]
+        return [Scan(stem(paths[0]), tuple(paths))]
     grouped: dict[str, list[Path]] = {}
     for path in sorted(paths[0].iterdir()):
         if path.name.endswith(SUFFIXES) and not path.name.startswith("."):
-            grouped.setdefault(re.sub(r"_\d{4}$", "", _stem(path)), []).append(path)
+            grouped.setdefault(re.sub(r"_\d{4}$", "", stem(path)), []).append(path)
     if not grouped:
         raise DataError(f"input: {paths[0]} holds no .nii.gz or .nii file")
     return [Scan(name, tuple(files)) for name, files in grouped.items()]
 
 
-def _stem(path: Path) -> str:
+def stem(path: Path) -> str:
+    """A file's name without .nii.gz or .nii. Raises DataError where it ends otherwise."""
     for suffix in SUFFIXES:
         if path.name.endswith(suffix):
             return path.name[: -len(suffix)]
@@ -90,7 +91,7 @@ def _channels(scan: Scan) -> list[tuple[np.ndarray, Header]]:
             raise DataError(f"{path}: shape {header.shape} is of a slice; a scan must be 3D")
         _check_units(path, header)
         if channels:
-            _check_same_grid(path, header, scan.files[0], channels[0][1])
+            check_same_grid(path, header, scan.files[0], channels[0][1])
         parts = [voxels] if voxels.ndim == 3 else [voxels[..., c] for c in range(voxels.shape[3])]
         channels += [(part, header) for part in parts]
     return channels
@@ -105,7 +106,8 @@ def _check_units(path: Path, header: Header) -> None:
         )
 
 
-def _check_same_grid(path: Path, header: Header, first: Path, expected: Header) -> None:
+def check_same_grid(path: Path, header: Header, first: Path, expected: Header) -> None:
+    """Raises DataError where a file's grid (x, y, z) is not that of the file `first`."""
     if header.shape[:3] != expected.shape[:3]:
         raise DataError(f"{path}: shape {header.shape} differs from {expected.shape} of {first}")
     distance = float(np.abs(header.affine - expected.affine).max())

@@ -1,6 +1,7 @@
 """The look of a sweep's page, light and dark, and its script: sorting, copying."""
 
-STYLE = """
+# What every page of the package begins with.
+BASE = """
 :root {
   --text: #1d2127; --quiet: #5c6570; --back: #ffffff; --raised: #f3f5f7; --line: #d5dae0;
   --green: #1a7f37; --amber: #8a5a00; --red: #c0262d; --blue: #0b62c4;
@@ -17,6 +18,11 @@ body {
 }
 h1 { font-size: 1.6rem; margin: 0 0 .75rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+"""
+
+STYLE = (
+    BASE
+    + """
 pre {
   position: relative; margin: .5rem 0; padding: .7rem .9rem; overflow-x: auto;
   white-space: pre-wrap; overflow-wrap: anywhere;
@@ -55,6 +61,7 @@ img {
 }
 figcaption { color: var(--quiet); font-size: .88rem; margin-top: .3rem; }
 """
+)
 
 # Buttons are made here, so that a page without scripts shows none that do nothing.
 SCRIPT = """
