@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -311,3 +312,26 @@ print([os.wait()[1] for _ in range(16)])
     for one in runs:
         history = store.get_metric_history(one.info.run_id, "val/dice")
         assert sorted(entry.step for entry in history) == list(range(1, 21))
+
+
+POSTGRES = os.environ.get("UNET3D_TEST_POSTGRES")
+
+
+@pytest.mark.skipif(not POSTGRES, reason="no server: set UNET3D_TEST_POSTGRES=postgresql://...")
+def test_trials_log_to_postgresql(tmp_path: Path) -> None:
+    """The data base of docs/sweeps.md for many machines: every trial and epoch is there."""
+    assert POSTGRES is not None
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    settings = (f"tracking.uri={POSTGRES}", f"tracking.experiment={name}", "lr=1e-2,1e-3")
+    code, told = sweep(tmp_path, *QUIET, "epochs=2", *settings)
+    assert code == 0, told
+    store = MlflowClient(POSTGRES)
+    experiment = store.get_experiment_by_name(name)
+    assert experiment is not None
+    runs = store.search_runs([experiment.experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    for child in children:
+        history = store.get_metric_history(child.info.run_id, "val/dice")
+        assert sorted(entry.step for entry in history) == [1, 2]
+    assert len(list((tmp_path / "outputs" / "mlartifacts").rglob("best.weights.h5"))) == 2

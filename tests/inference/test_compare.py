@@ -46,3 +46,23 @@ def test_another_shape_is_refused(trained: Any) -> None:
     """A model of one size would fail so."""
     with pytest.raises(RunError, match="where the network gives"):
         compare(trained, "flat", lambda patch: np.zeros((2, 8), np.float32))
+
+
+def test_fusions_are_on_while_a_model_is_checked(trained: Any) -> None:
+    """As in the program that will load it, also where this one has switched them off."""
+    import tensorflow as tf
+
+    options, seen = tf.config.optimizer, []
+
+    def look(patch: np.ndarray) -> np.ndarray:
+        seen.append(options.get_experimental_options()["remapping"])
+        return np.asarray(finest(trained)(patch))
+
+    before = options.get_experimental_options().get("remapping", True)
+    options.set_experimental_options({"remapping": False})
+    try:
+        compare(trained, "same", look)
+        assert seen == [True]
+        assert options.get_experimental_options()["remapping"] is False
+    finally:
+        options.set_experimental_options({"remapping": before})

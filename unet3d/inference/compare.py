@@ -56,13 +56,20 @@ def compare(trained: Trained, name: str, logits: Callable[[np.ndarray], np.ndarr
 
 @contextmanager
 def exact() -> Iterator[None]:
-    """Without TensorFloat-32, whose 10 bits would hide a wrong graph on a GPU."""
+    """Without TensorFloat-32, whose 10 bits would hide a wrong graph on a GPU.
+
+    And with the fusions that another program has switched on, also where `avoid_wrong_fusion` has
+    switched them off in this one.
+    """
     import tensorflow as tf
 
-    settings = tf.config.experimental
+    settings, options = tf.config.experimental, tf.config.optimizer
     before = settings.tensor_float_32_execution_enabled()
+    fused = options.get_experimental_options().get("remapping", True)
     settings.enable_tensor_float_32_execution(False)
+    options.set_experimental_options({"remapping": True})
     try:
         yield
     finally:
         settings.enable_tensor_float_32_execution(before)
+        options.set_experimental_options({"remapping": fused})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from unet3d.training.errors import RunError
 
 log = logging.getLogger(__name__)
 MAX_FAILED_STARTS = 3  # in a row
+START_SECONDS = 300.0  # without any worker, after which a cluster is given up
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Pool:
     idle: list[Any] = field(default_factory=list)
     working: dict[Any, Any] = field(default_factory=dict)  # reference -> actor
     failed_starts: int = 0
+    ready: float = field(default_factory=time.monotonic)  # when there was a worker last
 
     def start(self, count: int) -> None:
         """Begin with another `count` workers."""
@@ -51,6 +54,7 @@ class Pool:
         """
         import ray
 
+        self._check_waiting()
         references = [*self.starting, *self.working]
         ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
         if not ready:
@@ -62,6 +66,16 @@ class Pool:
             else:
                 reports.append((reference, self._report(reference)))
         return reports
+
+    def _check_waiting(self) -> None:
+        now = time.monotonic()
+        if self.idle or self.working:
+            self.ready = now
+        elif now - self.ready > START_SECONDS:
+            raise RunError(
+                f"parallel: no worker with {self.share.told()} has started in {START_SECONDS:.0f} "
+                "s; `ray status` shows what is left of the cluster. The same command goes on"
+            )
 
     def _started(self, reference: Any) -> None:
         import ray

@@ -82,6 +82,6 @@ def open_store(config: Config) -> tuple[Any, str]:
         experiment = client.get_experiment_by_name(name)
         if experiment is not None:
             return client, experiment.experiment_id
-        local = uri.startswith("sqlite:")
+        local = not uri.startswith("http")  # a data base; a server places artifacts itself
         artifacts = Path(config.tracking.artifacts).resolve() / name
         return client, client.create_experiment(name, artifacts.as_uri() if local else None)
