@@ -54,7 +54,7 @@ def main() -> None:
         print(f"{'peak memory, MB: MONAI':<44}{peer['mb']:>8.0f}")
         ours_logits, theirs = (np.load(Path(name) / f"{side}.npy") for side in ("unet3d", "monai"))
         difference = np.abs(ours_logits - theirs).max()
-        print(f"{'largest difference of a logit, float32':<44}{difference:>8.1e}")
+        print(f"{'largest difference of a logit of a window, float32':<52}{difference:>8.1e}")
 
 
 def seconds(result: dict[str, Any]) -> float:
@@ -82,13 +82,15 @@ def run_side(side: str, variant: str, folder: Path, repeat: int) -> None:
     """In its own process: one volume to warm up, then `repeat`; the last line is the result."""
     image = np.random.default_rng(0).standard_normal((*SHAPE, CHANNELS), dtype=np.float32)
     segment = (unet3d_side if side == "unet3d" else monai_side)(variant, folder)
-    logits, times = segment(image), []
+    times = []
+    segment(image)
     for _ in range(repeat):
         begun = time.perf_counter()
-        logits = segment(image)
+        segment(image)
         times.append(time.perf_counter() - begun)
     if variant == "float32":
-        np.save(folder / f"{side}.npy", logits)
+        # One window: where several meet, MONAI raises small Gaussian weights, and blends otherwise.
+        np.save(folder / f"{side}.npy", segment(image[tuple(slice(size) for size in PATCH)]))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"s": median(times), "mb": peak}))
 
