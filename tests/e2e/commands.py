@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = ("experiment=smoke", "validation.overlap=0")
@@ -62,3 +66,25 @@ def only_run(folder: Path) -> Path:
     """The folder of the one run under outputs/."""
     (run,) = (folder / "outputs" / "runs").iterdir()
     return run
+
+
+@contextmanager
+def two_nodes(cpus: int) -> Iterator[Any]:
+    """A Ray head without CPUs and two nodes with `cpus` each, as on three machines."""
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(2):
+        nodes.add_node(num_cpus=cpus)
+    nodes.wait_for_nodes()
+    try:
+        yield nodes
+    finally:
+        nodes.shutdown()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

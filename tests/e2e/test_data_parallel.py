@@ -16,7 +16,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from tests.e2e.commands import only_run, start, train, wait_for
+from tests.e2e.commands import only_run, start, train, two_nodes, wait_for
 
 # Adam divides by the gradient's size. That of a bias in front of a norm is rounding noise alone, of
 # which the default epsilon of 1e-7 makes steps of full length, to which the result is indifferent.
@@ -161,16 +161,8 @@ def test_ctrl_c_saves_and_leaves_no_process(tmp_path: Path, three_epochs: Path) 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """A Ray head without CPUs and two nodes with one each, as on three machines."""
-    from ray.cluster_utils import Cluster
-
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    for _ in range(2):
-        nodes.add_node(num_cpus=1)
-    nodes.wait_for_nodes()
-    try:
+    with two_nodes(1) as nodes:
         yield nodes
-    finally:
-        nodes.shutdown()
 
 
 def node_without_driver(cluster: Any) -> Any:

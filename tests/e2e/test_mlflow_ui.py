@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.e2e.browser import Page, browser, needs_chromium
-from tests.e2e.commands import SMALL, start
+from tests.e2e.commands import SMALL, free_port, start
 from tests.e2e.test_train import stop, wait_until_up
 
 pytestmark = needs_chromium
@@ -55,9 +54,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
     settings = ("lr=1e-3,1e-2", "model.norm=batch,group", "tracking.system_metrics=false")
     command = start(folder, *settings, *EPOCHS, base=("-m", *SMALL), program="sweep.py")
     assert command.wait(timeout=300) == 0, (folder / "output").read_text()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = serve(folder, port)
     try:
         wait_until_up(port)

@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.e2e.commands import REPOSITORY, SMALL, run, start, train, wait_for
+from tests.e2e.commands import REPOSITORY, SMALL, run, start, train, two_nodes, wait_for
 from unet3d.sweep.results import Result, read_results
 
 QUIET = ("tracking.system_metrics=false",)
@@ -207,16 +207,8 @@ def test_early_stopping_over_a_tracking_server(tmp_path: Path) -> None:
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """A Ray head without CPUs and two nodes with two each."""
-    from ray.cluster_utils import Cluster
-
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    for _ in range(2):
-        nodes.add_node(num_cpus=2)
-    nodes.wait_for_nodes()
-    try:
+    with two_nodes(2) as nodes:
         yield nodes
-    finally:
-        nodes.shutdown()
 
 
 def test_hybrid_trials_of_two_workers_each(tmp_path: Path, cluster: Any) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from tests.e2e.commands import REPOSITORY, only_run, start, train, wait_for
+from tests.e2e.commands import REPOSITORY, free_port, only_run, start, train, wait_for
 
 FOUR_EPOCHS = ("epochs=4", "steps_per_epoch=25", "augment=light")
 
@@ -196,9 +196,7 @@ def wait_until_up(port: int) -> None:
 
 def test_tracking_that_goes_away_loses_nothing(tmp_path: Path) -> None:
     """The server dies during the training and comes back: every epoch is there, once."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = serve(tmp_path, port)
     try:
         wait_until_up(port)

@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from unet3d.data.atomic import write_text
 from unet3d.parallel.cluster import Offer
+from unet3d.parallel.lost import told
 from unet3d.parallel.worker import FINAL, Job, raise_told, work
 from unet3d.training.stop import StopRequest
 
@@ -87,7 +88,7 @@ def train_gang(
         runs = {actor.run.remote(job, rank, addresses): rank for rank, actor in enumerate(actors)}
         return _watch(Gang(actors, runs), job, hang_timeout, stop)
     except RayActorError as error:
-        raise WorkerLost(_reason(error)) from error
+        raise WorkerLost(told(error)) from error
     finally:
         for actor in actors:
             ray.kill(actor)
@@ -146,22 +147,11 @@ def _settled_reason(gang: Gang, error: RayError) -> str:
             errors.append(another)
     died = [one for one in errors if isinstance(one, RayActorError)]
     if died:
-        return _reason(died[0])
+        return told(died[0])
     now = time.monotonic()
     silent = [r for r in gang.pings.values() if now - gang.asked[r] > SETTLE_SECONDS]
-    return _silent(silent[0]) if silent else _reason(error)
+    return _silent(silent[0]) if silent else told(error)
 
 
 def _silent(rank: int) -> str:
     return f"worker {rank} does not answer"
-
-
-def _reason(error: Exception) -> str:
-    """In one line, without what differs from one time to the next."""
-    text = str(getattr(error, "cause", None) or error)
-    if isinstance(error, RayActorError):
-        lost_node = any(clue in text for clue in ("node was terminated", "node died", "node has"))
-        return "its node was lost" if lost_node else "its process was killed or ended by itself"
-    lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("[[")]  # TensorFlow's nodes
-    return (lines[-1] if lines else type(error).__name__)[:200]

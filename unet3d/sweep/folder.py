@@ -63,6 +63,11 @@ class SweepFolder:
         """The records of the trial's epochs so far."""
         return read_epochs(self.trial(trial))
 
+    def epochs_size(self, trial: Trial) -> int:
+        """Bytes of those records, by which growth is seen without reading them."""
+        path = self.trial(trial) / EPOCHS
+        return path.stat().st_size if path.exists() else 0
+
     def ask_to_stop(self, trial: Trial, word: str) -> None:
         """Have the trial save and stop after its step; word: a signal's number, or early."""
         write_text(self.trial(trial) / "stop", word)

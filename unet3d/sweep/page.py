@@ -9,9 +9,10 @@ from html import escape
 from pathlib import Path
 
 from unet3d.sweep.page_style import SCRIPT, STYLE
-from unet3d.sweep.parameters import MISSING, best_of, parameter_names, shown, shown_name
+from unet3d.sweep.parameters import MISSING, best_of, parameter_names, shown_name
 from unet3d.sweep.results import Result, counted
 from unet3d.sweep.table import clock, last_line, number_or_dash
+from unet3d.sweep.trial import shown
 
 STATES = ("finished", "pruned", "stopped", "failed", "open")
 ERROR_LENGTH = 160

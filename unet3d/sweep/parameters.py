@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from unet3d.sweep.results import Result
+from unet3d.sweep.trial import number, shown
 
 MISSING = "-"  # what stands for a parameter that a trial does not set
-TYPED = 8  # characters of a number; a longer one was not typed by hand
 MAX_TICKS = 7
 MIN_GAP = 0.06  # between texts along an axis of length 1
 
@@ -129,21 +129,6 @@ def best_of(result: Result) -> float | None:
     """The trial's best val/dice, None too where it is not a number."""
     best = result.ended.best
     return best if best is not None and math.isfinite(best) else None
-
-
-def number(text: str) -> float | None:
-    """The finite number that a text is, None for any other."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def shown(value: str) -> str:
-    """A value for the eye: four digits of a number that a search has drawn, others as typed."""
-    size = number(value)
-    return value if size is None or len(value) <= TYPED else f"{size:.4g}"
 
 
 def shown_name(result: Result) -> str:

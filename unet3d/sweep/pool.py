@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unet3d.parallel.lost import told
 from unet3d.sweep.share import Share
 from unet3d.sweep.worker import Report, Task, remote_worker
 from unet3d.training.errors import RunError
@@ -105,18 +106,3 @@ class Pool:
             ray.kill(actor)
             self.start(1)
         return report
-
-
-def told(error: Exception) -> str:
-    """What Ray says of a worker's end, in one line."""
-    import ray
-
-    if isinstance(error, ray.exceptions.OutOfMemoryError):
-        return "out of memory: its node had none left; ask for fewer trials at once"
-    text = " ".join(str(error).split())
-    for clue in ("node was terminated", "node died", "node has died"):
-        if clue in text:
-            return "its node was lost"
-    if "exit" in text or "died" in text:
-        return "its process was killed or ended by itself"
-    return text[:200]

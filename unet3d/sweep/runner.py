@@ -33,6 +33,7 @@ class Running:
     seconds: float = 0.0  # of former attempts
     started: float = field(default_factory=time.monotonic)
     judged: int = 0  # the last epoch that was
+    read: int = 0  # bytes of its epochs that were
     given_up: bool = False
     told_to_stop: bool = False
     twins: list[Trial] = field(default_factory=list)
@@ -121,6 +122,10 @@ def _start(sweep: Sweep, running: Running) -> None:
 
 def _follow(sweep: Sweep, running: Running) -> None:
     """Show the epochs that a trial has told since, and have it judged by them."""
+    size = sweep.folder.epochs_size(running.trial)
+    if size == running.read:  # asked several times a second, of every trial
+        return
+    running.read = size
     for record in sweep.folder.epochs(running.trial):
         if record["epoch"] <= running.judged:
             continue
@@ -172,13 +177,12 @@ def _ended(sweep: Sweep, running: Running, report: Report) -> None:
 
 def _close(sweep: Sweep, trial: Trial, ended: Ended, again: bool = False) -> None:
     """Tell all who want to know; again: the trial is over since an earlier command."""
-    if again or trial.number not in sweep.ended:
-        for record in sweep.folder.epochs(trial) if again else ():
-            if "val/dice" in record["metrics"]:
-                sweep.source.falls_behind(trial, record["epoch"], record["metrics"]["val/dice"])
-        sweep.ended[trial.number] = ended
-        sweep.source.tell(trial, ended)
-        sweep.table.end(trial, ended, again)
+    for record in sweep.folder.epochs(trial) if again else ():
+        if "val/dice" in record["metrics"]:
+            sweep.source.falls_behind(trial, record["epoch"], record["metrics"]["val/dice"])
+    sweep.ended[trial.number] = ended
+    sweep.source.tell(trial, ended)
+    sweep.table.end(trial, ended, again)
 
 
 def _ask_all_to_stop(sweep: Sweep) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -14,6 +15,7 @@ from unet3d.config import Config, as_dict, flatten
 SAME_RESULT = ("output_dir", "resume", "threads", "nodes", "data.store", "data.workers")
 SAME_RESULT_UNDER = ("tracking.", "parallel.", "data.prefetch", "sweep.")
 MATTERS = ("parallel.lr_scaling", "parallel.warmup_epochs", "parallel.compression")
+TYPED = 8  # characters of a number; a longer one was not typed by hand
 OF_THE_SWEEP = ("sweep", "hydra", "dry_run", "parallel", "nodes", "tracking", "output_dir")
 
 
@@ -42,7 +44,7 @@ class Trial:
         """What differs, in short: lr=0.001, norm=batch."""
         short = {key: key.rpartition(".")[2] for key in self.differs}
         unique = len(set(short.values())) == len(short)
-        named = [f"{short[k] if unique else k}={_brief(v)}" for k, v in self.differs.items()]
+        named = [f"{short[k] if unique else k}={shown(v)}" for k, v in self.differs.items()]
         return ", ".join(named) or f"trial {self.number}"
 
     @property
@@ -78,12 +80,19 @@ class Ended:
         return Ended(**{key: value for key, value in stored.items() if key in known})
 
 
-def _brief(value: str) -> str:
-    """A sampled number in four digits."""
+def number(text: str) -> float | None:
+    """The finite number that a text is, None for any other."""
     try:
-        return f"{float(value):.4g}" if len(value) > 8 else value
+        value = float(text)
     except ValueError:
-        return value
+        return None
+    return value if math.isfinite(value) else None
+
+
+def shown(value: str) -> str:
+    """A value for the eye: four digits of a number that a search has drawn, others as typed."""
+    size = number(value)
+    return value if size is None or len(value) <= TYPED else f"{size:.4g}"
 
 
 def override_key(override: str) -> str:
