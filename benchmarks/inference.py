@@ -1,9 +1,10 @@
 """Sliding-window inference against MONAI's on torch: python benchmarks/inference.py
 
-The same network with the same weights, volume, windows and overlap, on all cores. Each side runs
-in processes of its own, taking turns, so that its peak memory can be told; the best of what each
-offers counts: float32 and bfloat16, for torch with and without channels-last. Logits in float32
-are compared. Needs `pip install torch monai`, here or for the interpreter of --peer.
+From a volume to the regions of each voxel, by the same network with the same weights, windows and
+overlap, on all cores. Each side runs in processes of its own, taking turns, so that its peak memory
+can be told; the best of what each offers counts: float32 and bfloat16, for torch with and without
+channels-last. Logits in float32 are compared. Needs `pip install torch monai`, here or for the
+interpreter of --peer.
 """
 
 from __future__ import annotations
@@ -11,19 +12,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SHAPE, PATCH, OVERLAP, CHANNELS, OUTPUTS = (144, 192, 144), (96, 96, 96), 0.5, 4, 3
+SHAPE = (240, 240, 155)  # of a BraTS scan
+PATCH, OVERLAP, CHANNELS, OUTPUTS = (96, 96, 96), 0.5, 4, 3
 FILTERS, DEPTH = 8, 3
 OURS = ("float32", "mixed_bfloat16")
 PEERS = ("float32", "float32 channels-last", "bfloat16", "bfloat16 channels-last")
@@ -32,40 +32,52 @@ PEERS = ("float32", "float32 channels-last", "bfloat16", "bfloat16 channels-last
 def main() -> None:
     """Print seconds, ratio, memory, and how far the logits agree."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeat", type=int, default=3, help="volumes a process")
+    parser.add_argument("--shape", type=int, nargs=3, default=SHAPE, help="of the volume, voxels")
+    parser.add_argument(
+        "--rounds", type=int, default=2, help="processes a variant; the best counts"
+    )
+    parser.add_argument("--repeat", type=int, default=2, help="volumes a process")
     parser.add_argument("--peer", default=sys.executable, help="Python that has torch and monai")
     parser.add_argument("--side", nargs=3, help="for the processes that this one starts")
     arguments = parser.parse_args()
     if arguments.side:
         side, variant, folder = arguments.side
-        run_side(side, variant, Path(folder), arguments.repeat)
+        run_side(side, variant, Path(folder), tuple(arguments.shape), arguments.repeat)
         return
     probe = subprocess.run([arguments.peer, "-c", "import torch, monai"], capture_output=True)
-    with tempfile.TemporaryDirectory() as name:
-        print(f"{SHAPE} voxels, windows of {PATCH}, overlap {OVERLAP}, {os.cpu_count()} cores")
-        ours = [measure(sys.executable, "unet3d", v, name, arguments.repeat) for v in OURS]
-        if probe.returncode:
-            print("torch or monai is not installed: the peer is left out")
+    sides = [("unet3d", sys.executable, variant) for variant in OURS]
+    if probe.returncode:
+        print("torch or monai is not installed: the peer is left out")
+    else:
+        sides += [("monai", arguments.peer, variant) for variant in PEERS]
+    shape = " x ".join(map(str, arguments.shape))
+    print(f"{shape} voxels, windows of {PATCH}, overlap {OVERLAP}, {os.cpu_count()} cores")
+    print(f"{'':<36}{'s':>8}{'peak MB':>10}{'without libraries':>20}")
+    best: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(arguments.rounds):
+            for side, python, variant in sides:
+                result = measure(python, side, variant, folder, arguments)
+                best[side] = min(best.get(side, result), result, key=lambda found: found["s"])
+        if "monai" not in best:
             return
-        peers = [measure(arguments.peer, "monai", v, name, arguments.repeat) for v in PEERS]
-        best, peer = min(ours, key=seconds), min(peers, key=seconds)
-        print(f"{'unet3d / MONAI, best of each':<44}{peer['s'] / best['s']:>8.2f} times faster")
-        print(f"{'peak memory, MB: unet3d':<44}{best['mb']:>8.0f}")
-        print(f"{'peak memory, MB: MONAI':<44}{peer['mb']:>8.0f}")
-        ours_logits, theirs = (np.load(Path(name) / f"{side}.npy") for side in ("unet3d", "monai"))
-        difference = np.abs(ours_logits - theirs).max()
-        print(f"{'largest difference of a logit of a window, float32':<52}{difference:>8.1e}")
+        ratio = best["monai"]["s"] / best["unet3d"]["s"]
+        print(f"unet3d {ratio:.2f} times as fast as MONAI, the best of each")
+        for what, told in (("mb", "peak memory"), ("own_mb", "without the imported libraries")):
+            ours, theirs = best["unet3d"][what], best["monai"][what]
+            print(f"{told}: {ours:.0f} MB against {theirs:.0f} MB, {ours / theirs:.2f} of it")
+        logits, others = (np.load(Path(folder) / f"{side}.npy") for side in ("unet3d", "monai"))
+        print(f"largest difference of a logit, float32: {np.abs(logits - others).max():.1e}")
 
 
-def seconds(result: dict[str, Any]) -> float:
-    """A volume's."""
-    return result["s"]
-
-
-def measure(python: str, side: str, variant: str, folder: str, repeat: int) -> dict[str, Any]:
+def measure(
+    python: str, side: str, variant: str, folder: str, arguments: argparse.Namespace
+) -> dict[str, Any]:
     """Run a side in a process of its own."""
+    shape = map(str, arguments.shape)
     done = subprocess.run(
-        [python, __file__, "--side", side, variant, folder, "--repeat", str(repeat)],
+        [python, __file__, "--side", side, variant, folder]
+        + ["--repeat", str(arguments.repeat), "--shape", *shape],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"},
@@ -74,49 +86,70 @@ def measure(python: str, side: str, variant: str, folder: str, repeat: int) -> d
         sys.exit(done.stderr)
     result = json.loads(done.stdout.splitlines()[-1])
     told = f"{side} {variant}"
-    print(f"{told:<44}{result['s']:>8.2f} s   {result['mb']:>6.0f} MB", flush=True)
+    print(
+        f"{told:<36}{result['s']:>8.2f}{result['mb']:>10.0f}{result['own_mb']:>20.0f}", flush=True
+    )
     return result
 
 
-def run_side(side: str, variant: str, folder: Path, repeat: int) -> None:
-    """In its own process: one volume to warm up, then `repeat`; the last line is the result."""
-    image = np.random.default_rng(0).standard_normal((*SHAPE, CHANNELS), dtype=np.float32)
-    segment = (unet3d_side if side == "unet3d" else monai_side)(variant, folder)
+def run_side(side: str, variant: str, folder: Path, shape: tuple[int, ...], repeat: int) -> None:
+    """In its own process: two windows to warm up, then `repeat` volumes; the last line tells."""
+    segment, logits = (unet3d_side if side == "unet3d" else monai_side)(variant, folder)
+    libraries = resident("VmRSS")
+    image = np.random.default_rng(0).standard_normal((*shape, CHANNELS), dtype=np.float32)
+    segment(image[: PATCH[0], : PATCH[1], : PATCH[2]])
     times = []
-    segment(image)
     for _ in range(repeat):
         begun = time.perf_counter()
         segment(image)
         times.append(time.perf_counter() - begun)
+    peak = resident("VmHWM")
     if variant == "float32":
         # One window: where several meet, MONAI raises small Gaussian weights, and blends otherwise.
-        np.save(folder / f"{side}.npy", segment(image[tuple(slice(size) for size in PATCH)]))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"s": median(times), "mb": peak}))
+        np.save(folder / f"{side}.npy", logits(image[tuple(slice(size) for size in PATCH)]))
+    print(json.dumps({"s": min(times), "mb": peak, "own_mb": peak - libraries}))
+
+
+def resident(key: str) -> float:
+    """This process' memory now (VmRSS) or at most (VmHWM), MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
 
 
 def unet3d_side(precision: str, folder: Path) -> Any:
     """Keras' network; its weights are kept for the peer."""
-    import keras
     import tensorflow as tf
 
-    from unet3d.config import ModelConfig
-    from unet3d.inference.sliding_window import sliding_window
+    from unet3d.config import DataConfig, ModelConfig
+    from unet3d.data.targets import make_targets
+    from unet3d.inference.labels import code_type, encode
+    from unet3d.inference.sliding_window import planes, sliding_window
+    from unet3d.inference.trained import for_inference
     from unet3d.models import build_model
     from unet3d.training.validate import make_predictor
 
-    keras.config.set_dtype_policy(precision)
     config = ModelConfig(name="unet3d", filters=FILTERS, depth=DEPTH)
     model = build_model(config, channels=CHANNELS, outputs=OUTPUTS, seed=0)
     np.savez(folder / "weights.npz", **{v.path: np.asarray(v) for v in model.variables})
-    predictor = make_predictor(model, tf.distribute.get_strategy(), 1, 1)
-    return lambda image: sliding_window(
-        predictor.logits, image, PATCH, outputs=OUTPUTS, overlap=OVERLAP
+    predictor = make_predictor(
+        for_inference(model, config, precision), tf.distribute.get_strategy(), 1, 1
     )
+    targets = make_targets(
+        DataConfig(name="", root=""), {label: f"region {label}" for label in range(1, OUTPUTS + 1)}
+    )
+    settings = {"outputs": OUTPUTS, "overlap": OVERLAP}
+
+    def segment(image: np.ndarray) -> np.ndarray:  # as unet3d.inference.predict does
+        codes = np.empty(image.shape[:3], code_type(targets))
+        for x, logits in enumerate(planes(predictor.logits, image, PATCH, **settings)):
+            codes[x] = encode(logits, targets)
+        return codes
+
+    return segment, lambda image: sliding_window(predictor.logits, image, PATCH, **settings)
 
 
 def monai_side(variant: str, folder: Path) -> Any:
-    """The same network in torch, under MONAI's sliding window."""
+    """The same network in torch, under MONAI's sliding window: to regions, and to logits."""
     import torch
     from monai.inferers import sliding_window_inference
 
@@ -129,15 +162,17 @@ def monai_side(variant: str, folder: Path) -> Any:
         window = window.to(torch.float32 if precise else torch.bfloat16)
         return network(window.contiguous(memory_format=layout)).float()
 
-    def segment(image: np.ndarray) -> np.ndarray:
+    def infer(image: np.ndarray) -> Any:
         volume = torch.from_numpy(np.moveaxis(image, -1, 0).copy())[None]
         with torch.inference_mode():
-            logits = sliding_window_inference(
+            return sliding_window_inference(
                 volume, PATCH, 1, predict, overlap=OVERLAP, mode="gaussian", sigma_scale=0.125
             )
-        return np.moveaxis(logits[0].numpy(), 0, -1)
 
-    return segment
+    def segment(image: np.ndarray) -> np.ndarray:
+        return (infer(image)[0] > 0).numpy()
+
+    return segment, lambda image: np.moveaxis(infer(image)[0].numpy(), 0, -1)
 
 
 def torch_twin(weights: dict[str, np.ndarray]) -> Any:

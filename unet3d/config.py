@@ -266,6 +266,7 @@ class PredictConfig:
     tta: bool = False  # mean over the 8 flips
     overlap: float = 0.5  # of neighbouring windows
     batch_size: int = 1  # windows a forward pass
+    precision: str = "float32"  # float32 | mixed_bfloat16 | mixed_float16
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     output_dir: str = "outputs"  # where the runs are
     threads: Optional[int] = None  # CPU threads of TensorFlow; None: all
@@ -293,6 +294,8 @@ class EvaluateConfig:
     tta: bool = False
     overlap: float = 0.5
     batch_size: int = 1
+    precision: str = "float32"
+    workers: Optional[int] = None  # processes that compute the metrics; None: one a core
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     pred: Optional[str] = None  # folder of segmentations
     truth: Optional[str] = None  # folder of label files of the same names

@@ -131,11 +131,23 @@ def test_a_run_is_evaluated_once_on_its_test_cases(trained: Trained) -> None:
     whole = next(row for row in rows if row["region"] == "whole_tumour")
     assert metrics["test/dice_whole_tumour"] == pytest.approx(float(whole["dice"]))
     assert {"test/dice", "test/hd95_whole_tumour", "test/nsd_tumour_core"} <= metrics.keys()
-    assert "test/summary.csv" in {a.path for a in store.list_artifacts(run_id, "test")}
+    assert {"test/summary.csv", "test/predictions", "test/figures"} <= {
+        artifact.path for artifact in store.list_artifacts(run_id, "test")
+    }
+    (picture,) = store.list_artifacts(run_id, "test/figures")
+    assert picture.path.startswith("test/figures/lowest_")
+    case = rows[0]["case"]
+    root = trained.folder / "outputs" / "phantom_smoke"
+    kept = read(trained.folder / f"outputs/runs/{run_id}/test/predictions/{case}.nii.gz")
+    truth = np.asarray(read(root / "labelsTr" / f"{case}.nii.gz").dataobj)
+    assert dice(truth > 0, np.asarray(kept.dataobj) > 0) == pytest.approx(float(whole["dice"]))
     code, told = unet3d(trained.folder, "evaluate", f"run={run_id}")
     assert code == 2 and "were evaluated before" in told and "again=true" in told
-    code, told = unet3d(trained.folder, "evaluate", f"run={run_id}", "again=true")
+    again = ("again=true", "precision=mixed_bfloat16")
+    code, told = unet3d(trained.folder, "evaluate", f"run={run_id}", *again)
     assert code == 0, told
+    halved = store.get_run(run_id).data.metrics["test/dice_whole_tumour"]
+    assert halved == pytest.approx(metrics["test/dice_whole_tumour"], abs=0.02)
 
 
 def test_two_folders_are_compared_without_a_network(tmp_path: Path, trained: Trained) -> None:
@@ -168,6 +180,7 @@ def test_two_folders_are_compared_without_a_network(tmp_path: Path, trained: Tra
         (("predict", "run=nothing", "output=x"), "input is not set"),
         (("predict", "run=a", "inptu=b"), "inptu is not a setting; choose one of run, input"),
         (("evaluate",), "type run=<id>, or pred=<folder> truth=<folder>"),
+        (("evaluate", "run=a", "precision=fp8"), "precision: fp8 is not one of float32, mixed_b"),
         (("evaluate", "run=nothing"), "run: nothing is not a run in outputs/runs"),
         (("evaluate", "pred=a", "truth=b"), "b: not a folder"),
         (("evaluate", "pred=.", "truth=."), ".: holds no .nii.gz or .nii file"),

@@ -1,4 +1,4 @@
-"""From a scan to a segmentation: labels, geometry, post-processing, and what is refused."""
+"""From a scan to a segmentation: windows, geometry, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,17 +9,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from unet3d.config import ConfigError, DataConfig, PostprocessConfig, PredictConfig
+from unet3d.config import ConfigError, DataConfig, PredictConfig
 from unet3d.data.errors import DataError
-from unet3d.data.targets import make_targets
-from unet3d.inference.postprocess import postprocess
-from unet3d.inference.predict import _outputs, labels_of
+from unet3d.inference.predict import _outputs
 from unet3d.inference.scan import Scan, find_scans, prepare, write_segmentation
 from unet3d.inference.sliding_window import sliding_window
 from unet3d.inference.trained import mean_over_flips
-
-NESTED = {"whole": [1, 2, 3], "core": [2, 3], "enhancing": [3]}
-LABELS = {1: "edema", 2: "core", 3: "enhancing"}
 
 
 def data(**changes: object) -> DataConfig:
@@ -29,57 +24,6 @@ def data(**changes: object) -> DataConfig:
 def write(path: Path, voxels: np.ndarray, affine: np.ndarray | None = None) -> Path:
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4) if affine is None else affine), path)
     return path
-
-
-@pytest.mark.parametrize(
-    ("bits", "label"),
-    [
-        ((0, 0, 0), 0),
-        ((1, 0, 0), 1),
-        ((1, 1, 0), 2),
-        ((1, 1, 1), 3),
-        ((0, 1, 1), 3),  # enhancing core outside the whole tumour: still enhancing
-        ((0, 1, 0), 2),
-        ((1, 0, 1), 3),
-        ((0, 0, 1), 0),
-    ],
-)
-def test_labels_of_nested_regions(bits: tuple[int, ...], label: int) -> None:
-    """A voxel gets the label whose regions are nearest to the predicted ones."""
-    targets = make_targets(data(regions=NESTED), LABELS)
-    regions = np.array(bits, bool).reshape(1, 1, 1, 3)
-    assert labels_of(regions, targets)[0, 0, 0] == label
-
-
-@pytest.mark.parametrize("target", ["regions", "classes"])
-def test_labels_come_back_from_their_own_encoding(target: str) -> None:
-    """What targets encode, labels_of decodes, for regions and for classes."""
-    targets = make_targets(data(regions=NESTED, target=target), LABELS)
-    labels = np.random.default_rng(0).integers(0, 4, (5, 6, 7), dtype=np.uint8)
-    np.testing.assert_array_equal(labels_of(targets.encode(labels) > 0, targets), labels)
-
-
-def test_postprocessing_of_each_region() -> None:
-    """Holes are filled, dust goes by its volume in mm3, the largest part stays."""
-    regions = np.zeros((16, 16, 16, 1), bool)
-    regions[2:8, 2:8, 2:8] = True
-    regions[4, 4, 4] = False  # a hole
-    regions[10:12, 10:12, 10:12] = True  # 8 voxels
-    regions[14, 14, 14] = True
-    spacing = (1.0, 1.0, 2.0)
-
-    def count(**settings: object) -> int:
-        changed = postprocess(regions, spacing, PostprocessConfig(**settings))  # type: ignore[arg-type]
-        return int(changed.sum())
-
-    whole = 6**3 - 1
-    assert count() == whole + 8 + 1
-    assert count(fill_holes=True) == whole + 1 + 8 + 1
-    assert count(min_volume=4.0) == whole + 8  # one voxel is 2 mm3
-    assert count(min_volume=16.0) == whole + 8
-    assert count(min_volume=16.5) == whole
-    assert count(largest=True) == whole
-    assert regions.sum() == whole + 8 + 1  # the argument is left as it was
 
 
 def test_empty_windows_are_not_predicted() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from unet3d.config import ConfigError
 from unet3d.inference.sliding_window import (
     gaussian_weights,
     padded_shape,
+    planes,
     sliding_window,
     windows,
 )
@@ -93,6 +96,30 @@ def test_input_is_untouched() -> None:
     image = volume(9, 5, 9, 1)
     image.flags.writeable = False
     sliding_window(lambda batch: batch, image, (8, 8, 8), outputs=1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_memory_does_not_grow_with_the_volume(batch_size: int) -> None:
+    """Planes are given out as soon as they are done: a long scan needs what a short one needs."""
+
+    def peak(length: int) -> int:
+        image = np.zeros((length, 16, 16, 1), np.float16)
+        tracemalloc.start()
+        given = planes(
+            lambda batch: np.repeat(batch, 8, axis=4),
+            image,
+            (16, 16, 16),
+            outputs=8,
+            batch_size=batch_size,
+        )
+        assert sum(1 for _ in given) == length
+        (_, most), _ = tracemalloc.get_traced_memory(), tracemalloc.stop()
+        return most
+
+    peak(32)  # what is set up once
+    short, long = peak(64), peak(640)
+    assert long < 1.2 * short
+    assert long < 640 * 16 * 16 * 8 * 4 / 2  # half of the logits of the whole volume
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5, 0.9])

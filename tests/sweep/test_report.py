@@ -301,7 +301,7 @@ def test_a_store_that_is_away_is_no_error(search: Path, monkeypatch: pytest.Monk
     write_sweep(output, "recorded", run_id="abc")
     told: list[str] = []
     monkeypatch.setattr(
-        "unet3d.tracking.sweep.log.warning", lambda text, *values: told.append(text)
+        "unet3d.tracking.store.log.warning", lambda text, *values: told.append(text)
     )
     assert report_again(config, "search").is_file()
     assert told == []

@@ -16,7 +16,8 @@ from mlflow.pyfunc import PythonModel
 
 from unet3d.config import PostprocessConfig
 from unet3d.data.errors import DataError
-from unet3d.inference.predict import labels_of, segment_scan
+from unet3d.inference.labels import labels_of
+from unet3d.inference.predict import predict_codes, segment_scan
 from unet3d.inference.scan import find_scans
 from unet3d.inference.trained import Trained, read_trained
 
@@ -72,11 +73,8 @@ class SegmentationModel(PythonModel):
         return images
 
     def _labels(self, image: np.ndarray, overlap: float, tta: bool) -> np.ndarray:
-        from unet3d.training.validate import segment
-
-        targets = self.trained.targets
-        logits = self.trained.logits(image, overlap, tta)
-        return labels_of(segment(logits, targets.exclusive), targets)
+        codes = predict_codes([self.trained], image, overlap, tta)
+        return labels_of(codes, self.trained.targets)
 
 
 def _paths(model_input: Any) -> list[str] | None:

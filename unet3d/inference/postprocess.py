@@ -1,4 +1,4 @@
-"""Anatomy's common sense, applied to each predicted region: connected parts and holes."""
+"""Anatomy's common sense, applied to a predicted region: connected parts and holes."""
 
 from __future__ import annotations
 
@@ -10,27 +10,23 @@ from unet3d.config import PostprocessConfig
 
 
 def postprocess(
-    regions: np.ndarray, spacing: tuple[float, ...], settings: PostprocessConfig
+    mask: np.ndarray, spacing: tuple[float, ...], settings: PostprocessConfig
 ) -> np.ndarray:
     """Fill holes, remove small parts, keep the largest, as configured.
 
-    regions: boolean (x, y, z, outputs); spacing: mm. Returns a new array of the same shape. Parts
-    are connected over faces, edges and corners.
+    mask: boolean (x, y, z), left as it is; spacing: mm. Parts are connected over faces, edges and
+    corners.
     """
-    result: np.ndarray = regions.copy()
+    if not mask.any():
+        return mask
     least = math.ceil(settings.min_volume / math.prod(spacing))
-    for output in range(regions.shape[-1]):
-        mask = result[..., output]
-        if not mask.any():
-            continue
-        if settings.fill_holes:
-            mask = filled(mask)
-        if least > 1:
-            mask = without_dust(mask, least)
-        if settings.largest:
-            mask = largest_part(mask)
-        result[..., output] = mask
-    return result
+    if settings.fill_holes:
+        mask = filled(mask)
+    if least > 1:
+        mask = without_dust(mask, least)
+    if settings.largest:
+        mask = largest_part(mask)
+    return mask
 
 
 def filled(mask: np.ndarray) -> np.ndarray:

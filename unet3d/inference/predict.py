@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,8 @@ import numpy as np
 from unet3d.config import ConfigError, PostprocessConfig, PredictConfig
 from unet3d.data.errors import DataError
 from unet3d.data.geometry import restore
-from unet3d.data.targets import Targets
-from unet3d.inference.postprocess import postprocess
-from unet3d.inference.scan import Prepared, Scan, find_scans, prepare, write_segmentation
+from unet3d.inference.labels import code_type, encode, labels_of, postprocess_codes
+from unet3d.inference.scan import Scan, find_scans, prepare, write_segmentation
 from unet3d.inference.trained import Trained, load_trained
 from unet3d.training.errors import RunError, RunStopped
 
@@ -30,7 +28,9 @@ def predict(settings: PredictConfig) -> list[Path]:
     """
     scans = find_scans(settings.input)
     targets = _outputs(settings, scans)
-    networks = load_ensemble(settings.run, settings.output_dir, settings.batch_size)
+    networks = load_ensemble(
+        settings.run, settings.output_dir, settings.batch_size, settings.precision
+    )
     written, bad = [], []
     for scan, path in zip(scans, targets, strict=True):
         begun = time.perf_counter()
@@ -82,9 +82,11 @@ def _check_writable(folder: Path) -> None:
         raise ConfigError(f"output: {folder} cannot be written to ({error.strerror})") from error
 
 
-def load_ensemble(runs: str, output_dir: str, windows: int) -> list[Trained]:
+def load_ensemble(runs: str, output_dir: str, windows: int, precision: str) -> list[Trained]:
     """The networks of a,b,c. Raises RunError where they do not see or say the same."""
-    networks = [load_trained(run.strip(), output_dir, windows) for run in runs.split(",")]
+    networks = [
+        load_trained(run.strip(), output_dir, windows, precision) for run in runs.split(",")
+    ]
     first = networks[0]
     for other in networks[1:]:
         for what, ours, theirs in (
@@ -106,47 +108,21 @@ def segment_scan(
     """Label values (x, y, z), uint8, on the grid of the scan's file."""
     first = networks[0]
     prepared = prepare(scan, first.config.data, first.channels)
-    regions = predict_regions(networks, prepared, overlap, tta, after)
-    return restore(labels_of(regions, first.targets), prepared.geometry.as_dict())
+    codes = predict_codes(networks, prepared.image, overlap, tta)
+    postprocess_codes(codes, first.targets, prepared.spacing, after)
+    return restore(labels_of(codes, first.targets), prepared.geometry.as_dict())
 
 
-def predict_regions(
-    networks: Sequence[Trained],
-    prepared: Prepared,
-    overlap: float,
-    tta: bool,
-    after: PostprocessConfig,
+def predict_codes(
+    networks: Sequence[Trained], image: np.ndarray, overlap: float, tta: bool
 ) -> np.ndarray:
-    """Boolean (x, y, z, outputs) on the network's grid, from the networks' mean logits."""
-    from unet3d.training.validate import segment
+    """What the networks' mean logits say of an image (x, y, z, channels): codes (x, y, z).
 
-    total = networks[0].logits(prepared.image, overlap, tta)
-    for network in networks[1:]:
-        total += network.logits(prepared.image, overlap, tta)
-    return postprocess(segment(total, networks[0].targets.exclusive), prepared.spacing, after)
-
-
-def labels_of(regions: np.ndarray, targets: Targets) -> np.ndarray:
-    """Label values, uint8 (x, y, z), of predicted outputs, boolean (x, y, z, outputs).
-
-    Regions overlap, and a network may predict what no label has, a core outside the whole tumour.
-    A voxel gets the label whose regions differ in the fewest outputs; of several the one that is
-    in most regions, which is how nested regions are read from the outside in.
+    Plane by plane, since the logits of a large volume with many classes would not fit in memory.
     """
-    outputs = regions.shape[-1]
-    values = [0, *(int(v) for v in range(1, 256) if targets.table[v].any())]
-    if targets.exclusive:
-        values = [int(np.flatnonzero(targets.table[:, output])[0]) for output in range(outputs)]
-        return np.asarray(values, np.uint8)[np.argmax(regions, axis=-1)]
-    lookup: np.ndarray = np.zeros(2**outputs, np.uint8)
-    for index, bits in enumerate(product((0, 1), repeat=outputs)):
-
-        def misfit(value: int, bits: tuple[int, ...] = bits) -> tuple[int, int]:
-            row: np.ndarray = targets.table[value].astype(int)
-            return int(np.abs(row - bits).sum()), -int(row.sum())
-
-        lookup[index] = min(values, key=misfit)
-    code: np.ndarray = np.zeros(regions.shape[:3], np.int64)
-    for output in range(outputs):
-        code = 2 * code + regions[..., output]
-    return lookup[code]
+    targets = networks[0].targets
+    codes: np.ndarray = np.empty(image.shape[:3], code_type(targets))
+    streams = [network.planes(image, overlap, tta) for network in networks]
+    for x, logits in enumerate(zip(*streams, strict=True)):
+        codes[x] = encode(sum(logits[1:], start=logits[0]), targets)
+    return codes

@@ -30,7 +30,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A scan on the network's grid. image: (x, y, z, channels), float32; spacing: mm."""
+    """A scan on the network's grid. image: (x, y, z, channels), of data.dtype; spacing: mm."""
 
     image: np.ndarray
     spacing: tuple[float, float, float]
@@ -80,7 +80,7 @@ def prepare(scan: Scan, data: DataConfig, names: Sequence[str]) -> Prepared:
         )
     image, _, geometry = standard_image(scan.files[0], channels, data, tuple(names))
     spacing = stored_spacing(geometry, image.shape[:3])
-    return Prepared(image.astype(np.float32), spacing, geometry)
+    return Prepared(image, spacing, geometry)
 
 
 def _channels(scan: Scan) -> list[tuple[np.ndarray, Header]]:

@@ -1,10 +1,12 @@
-"""Whole-volume logits from overlapping windows, blended with Gaussian weights."""
+"""Logits of a volume from overlapping windows, blended with Gaussian weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +66,7 @@ def along(values: np.ndarray, axis: int, dimensions: int) -> np.ndarray:
     return values.reshape([-1 if i == axis else 1 for i in range(dimensions)])
 
 
-def sliding_window(
+def planes(
     predict: Predict,
     image: np.ndarray,
     patch: Sequence[int],
@@ -73,47 +75,96 @@ def sliding_window(
     overlap: float = 0.5,
     batch_size: int = 1,
     empty: np.ndarray | None = None,
-) -> np.ndarray:
-    """Logits of a whole volume, as the weighted mean of the windows that cover each voxel.
+) -> Iterator[np.ndarray]:
+    """Logits of a volume, one plane after the other: float32 (y, z, outputs) for each x.
 
     predict: float32 (batch_size, *patch, channels) -> (batch_size, *patch, outputs); every call
     has this one shape, so a traced function is traced once.
     image: (x, y, z, channels); one smaller than the patch is padded with zeros on both sides.
     empty: the logits (outputs,) of windows that hold nothing but zeros, which are then not
     predicted; None predicts them as well.
-    Returns float32 (x, y, z, outputs). Besides the image it holds one such array and one batch.
+    A voxel's logits are the weighted mean of the windows that cover it. Besides the image only the
+    planes that one window crosses are held, whatever the volume's length.
     """
-    shape = image.shape[:3]
     image, crop = pad(image, patch)
-    starts = axis_starts(image.shape[:3], patch, overlap)
-    weights = gaussian_weights(patch)[..., np.newaxis]
-    total = np.zeros((*image.shape[:3], outputs), dtype=np.float32)
-    batch = np.zeros((batch_size, *patch, image.shape[3]), dtype=np.float32)
-    places = [box(start, patch) for start in product(*starts)]
-    if empty is not None:
-        blank = [place for place in places if not image[place].any()]
-        places = [place for place in places if image[place].any()]
-        for place in blank:
-            total[place] += empty * weights
-    for first in range(0, len(places), batch_size):
-        chosen = places[first : first + batch_size]
-        for index in range(batch_size):
-            batch[index] = image[chosen[min(index, len(chosen) - 1)]]
-        logits = predict(batch)
-        if logits.shape != (batch_size, *patch, outputs):
-            raise ValueError(
-                f"predict returned {logits.shape}, not {(batch_size, *patch, outputs)}"
-            )
-        for place, values in zip(chosen, logits, strict=False):
-            total[place] += values * weights
+    size = image.shape[:3]
+    starts = axis_starts(size, patch, overlap)
+    weights = np.repeat(gaussian_weights(patch)[..., np.newaxis], outputs, axis=3)
     # The windows form a grid and the Gaussian is a product over axes, hence so is the sum of the
     # weights: three short vectors replace a second volume.
-    for axis, (width, begins) in enumerate(zip(patch, starts, strict=True)):
-        covered = np.zeros(image.shape[axis], dtype=np.float32)
-        for begin in begins:
-            covered[begin : begin + width] += axis_weights(width)
-        total /= along(covered, axis, total.ndim)
-    return total[crop] if total.shape[:3] != shape else total
+    along_x, along_y, along_z = (covered(*axis) for axis in zip(size, patch, starts, strict=True))
+    covered_plane = (along_y[:, np.newaxis] * along_z)[..., np.newaxis]
+
+    def finished(count: int, first: int) -> Iterator[np.ndarray]:
+        for x in range(first, first + count):
+            plane = held.popleft()
+            if crop[0].start <= x < crop[0].stop:
+                yield (plane / (along_x[x] * covered_plane))[crop[1:]]
+
+    first = 0
+    held: deque[np.ndarray] = deque()
+    for start, logits in window_logits(
+        predict, image, list(product(*starts)), patch, outputs, batch_size, empty
+    ):
+        if start[0] > first:  # no later window reaches the planes before
+            yield from finished(start[0] - first, first)
+            first = start[0]
+        while len(held) < patch[0]:
+            held.append(np.zeros((*size[1:], outputs), np.float32))
+        place = box(start[1:], patch[1:])
+        for plane, values, weight in zip(held, logits, weights, strict=True):
+            plane[place] += values * weight
+    yield from finished(len(held), first)
+
+
+def sliding_window(
+    predict: Predict, image: np.ndarray, patch: Sequence[int], *, outputs: int, **settings: Any
+) -> np.ndarray:
+    """All `planes` of a volume, from the same arguments: float32 (x, y, z, outputs)."""
+    logits = np.empty((*image.shape[:3], outputs), np.float32)
+    for x, plane in enumerate(planes(predict, image, patch, outputs=outputs, **settings)):
+        logits[x] = plane
+    return logits
+
+
+def window_logits(
+    predict: Predict,
+    image: np.ndarray,
+    starts: Sequence[Start],
+    patch: Sequence[int],
+    outputs: int,
+    batch_size: int,
+    empty: np.ndarray | None,
+) -> Iterator[tuple[Start, np.ndarray]]:
+    """Each window's logits, in the order of `starts`: (*patch, outputs), or `empty`."""
+    blank = {start for start in starts if empty is not None and not image[box(start, patch)].any()}
+    waiting = deque(start for start in starts if start not in blank)
+    batch = np.zeros((batch_size, *patch, image.shape[3]), dtype=np.float32)
+    ready: deque[np.ndarray] = deque()
+    for start in starts:
+        if start in blank:
+            assert empty is not None
+            yield start, np.broadcast_to(empty, (*patch, outputs))
+            continue
+        if not ready:
+            count = min(batch_size, len(waiting))
+            for index in range(count):  # what is left in a last batch is predicted again, unused
+                batch[index] = image[box(waiting.popleft(), patch)]
+            logits = predict(batch)
+            if logits.shape != (batch_size, *patch, outputs):
+                raise ValueError(
+                    f"predict returned {logits.shape}, not {(batch_size, *patch, outputs)}"
+                )
+            ready.extend(logits[:count])
+        yield start, ready.popleft()
+
+
+def covered(size: int, width: int, begins: Sequence[int]) -> np.ndarray:
+    """Sum of the weights over an axis of `size` voxels; float32 (size,)."""
+    total: np.ndarray = np.zeros(size, dtype=np.float32)
+    for begin in begins:
+        total[begin : begin + width] += axis_weights(width)
+    return total
 
 
 def box(start: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:

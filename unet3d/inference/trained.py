@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unet3d.config import Config
+from unet3d.config import Config, ConfigError, ModelConfig
 from unet3d.data.atomic import write_text
 from unet3d.data.store import Store
 from unet3d.data.targets import Targets, make_targets
-from unet3d.inference.sliding_window import padded_shape, sliding_window
+from unet3d.inference.sliding_window import padded_shape, planes
 from unet3d.tracking.run import run_folder
 from unet3d.training.checkpoint import best_weights
 from unet3d.training.errors import RunError
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "dataset.json"  # in a run's folder: sequences and labels, in Decathlon's words
 BACKGROUND_LOGIT = 10.0
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @dataclass(frozen=True)
 class Trained:
     """A network with its best weights. channels: names of the sequences it takes.
 
-    model: the Keras model behind `predictor`, always float32.
+    model: the Keras model as it was trained, in float32. predictor: the same function, made fast.
     """
 
     run: str
@@ -41,13 +42,16 @@ class Trained:
     predictor: Predictor
     model: Any
 
-    def logits(self, image: np.ndarray, overlap: float, tta: bool = False) -> np.ndarray:
-        """float32 (x, y, z, outputs) of an image (x, y, z, channels) on the network's grid."""
+    def planes(self, image: np.ndarray, overlap: float, tta: bool = False) -> Iterator[np.ndarray]:
+        """Logits of an image (x, y, z, channels) on the network's grid.
+
+        One plane after the other: float32 (y, z, outputs) for each x.
+        """
         from unet3d.models import stride
 
         patch = self.config.data.patch or padded_shape(image.shape[:3], stride(self.config.model))
         predict = self.predictor.logits
-        return sliding_window(
+        return planes(
             mean_over_flips(predict) if tta else predict,
             image,
             patch,
@@ -89,20 +93,28 @@ def describe_data(store: Store, folder: Path) -> Path:
     return path
 
 
-def load_trained(run: str, output_dir: str, windows: int) -> Trained:
-    """The network of a run with its best weights. windows: that it takes at once.
+def load_trained(run: str, output_dir: str, windows: int, precision: str = "float32") -> Trained:
+    """The network of a run with its best weights.
 
-    Raises RunError where the run is not there, or has no weights.
+    windows: that it takes at once; precision: Keras' dtype policy to predict in. Raises RunError
+    where the run is not there, or has no weights; ConfigError for an unknown precision.
     """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision: {precision} is not one of {', '.join(PRECISIONS)}")
     folder = run_files(run, output_dir)
     trained = read_trained(
-        run, folder / "config.yaml", folder / DESCRIPTION, best_weights(folder), windows
+        run, folder / "config.yaml", folder / DESCRIPTION, best_weights(folder), windows, precision
     )
     return replace(trained, config=replace(trained.config, output_dir=output_dir))
 
 
 def read_trained(
-    run: str, settings: Path, description: Path, weights: Path, windows: int
+    run: str,
+    settings: Path,
+    description: Path,
+    weights: Path,
+    windows: int,
+    precision: str = "float32",
 ) -> Trained:
     """The network of a run from its three files, wherever these are.
 
@@ -126,8 +138,31 @@ def read_trained(
         model.load_weights(weights)
     except Exception as error:
         raise RunError(f"{weights}: cannot be read ({error})") from error
-    predictor = make_predictor(model, tf.distribute.get_strategy(), 1, windows)
+    fast = for_inference(model, config.model, precision)
+    predictor = make_predictor(fast, tf.distribute.get_strategy(), 1, windows)
     return Trained(run, config, channels, targets, predictor, model)
+
+
+def for_inference(network: Any, model: ModelConfig, precision: str) -> Any:
+    """A network, built from `model`, in the form in which it predicts fastest, in `precision`."""
+    import keras
+
+    from unet3d.models import build_model
+    from unet3d.models.fold import can_fold, fold_norms
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        if can_fold(model):
+            return fold_norms(network, model)
+        if precision == before.name:
+            return network
+        outputs = keras.tree.flatten(network.output)[0].shape[-1]
+        other = build_model(model, channels=network.input.shape[-1], outputs=outputs, seed=0)
+        other.set_weights(network.get_weights())
+        return other
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def run_files(run: str, output_dir: str) -> Path:

@@ -15,8 +15,8 @@ from unet3d.sweep.page import Picture, page
 from unet3d.sweep.parameters import LeftOut, best_of
 from unet3d.sweep.plots import plot_importance, plot_learning_curves, plot_parallel_coordinates
 from unet3d.sweep.results import Result, print_results, read_results
-from unet3d.tracking.store import short
-from unet3d.tracking.sweep import keep, log_report
+from unet3d.tracking.store import keep, short
+from unet3d.tracking.sweep import log_report
 from unet3d.training.errors import RunError
 
 log = logging.getLogger(__name__)

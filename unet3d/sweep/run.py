@@ -23,7 +23,8 @@ from unet3d.sweep.share import Share, make_share
 from unet3d.sweep.source import Source
 from unet3d.sweep.table import Table
 from unet3d.sweep.trial import Ended, Trial
-from unet3d.tracking.sweep import SweepRecord, check_shared, keep, open_sweep
+from unet3d.tracking.store import keep
+from unet3d.tracking.sweep import SweepRecord, check_shared, open_sweep
 from unet3d.training.errors import RunError, RunStopped
 from unet3d.training.stop import StopRequest, stop_requests
 

@@ -11,6 +11,8 @@ from typing import Any
 from unet3d.config import Config
 from unet3d.training.errors import RunError
 
+log = logging.getLogger(__name__)
+
 
 def tracking_uri(config: Config) -> str:
     """MLFLOW_TRACKING_URI when set, else tracking.uri."""
@@ -64,6 +66,14 @@ def short(error: BaseException) -> str:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
         line = str(error).split("\n")[0]
     return line[:200]
+
+
+def keep(action: Any, *values: Any) -> None:
+    """Call, and turn a store that is away into a warning: no work is lost for it."""
+    try:
+        action(*values)
+    except Exception as error:
+        log.warning("tracking: not recorded (%s)", short(error))
 
 
 def open_store(config: Config) -> tuple[Any, str]:

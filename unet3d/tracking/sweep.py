@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from unet3d.config import Config, as_dict, flatten
 from unet3d.tracking.run import parent_tag, run_tags
-from unet3d.tracking.store import Connection, connect, short, tracking_uri
+from unet3d.tracking.store import Connection, connect, tracking_uri
 from unet3d.training.errors import RunError
 
 log = logging.getLogger(__name__)
@@ -93,11 +92,3 @@ def check_shared(config: Config, machines: int) -> None:
             f"tracking.uri: {uri} is a file, to which the cluster's {machines} machines cannot log "
             "at once; type tracking=server, or tracking.uri=http://<server>"
         )
-
-
-def keep(action: Any, *values: Any) -> None:
-    """Call, and turn a store that is away into a warning: a sweep does not end for it."""
-    try:
-        action(*values)
-    except Exception as error:
-        log.warning("tracking: not recorded (%s)", short(error))

@@ -73,7 +73,7 @@ def predict_case(
     config: Config,
 ) -> np.ndarray:
     """Logits of a stored case, float32 (x, y, z, outputs)."""
-    image: np.ndarray = store.image(case).astype(np.float32)
+    image = store.image(case)
     patch = config.data.patch or padded_shape(image.shape[:3], stride(config.model))
     return sliding_window(
         predictor.logits,
