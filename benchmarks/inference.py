@@ -74,10 +74,9 @@ def measure(
     python: str, side: str, variant: str, folder: str, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """Run a side in a process of its own."""
-    shape = map(str, arguments.shape)
+    settings = ["--repeat", str(arguments.repeat), "--shape", *map(str, arguments.shape)]
     done = subprocess.run(
-        [python, __file__, "--side", side, variant, folder]
-        + ["--repeat", str(arguments.repeat), "--shape", *shape],
+        [python, __file__, "--side", side, variant, folder, *settings],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"},

@@ -146,23 +146,24 @@ def read_trained(
 def for_inference(network: Any, model: ModelConfig, precision: str) -> Any:
     """A network, built from `model`, in the form in which it predicts fastest, in `precision`."""
     import keras
+    import tensorflow as tf
 
     from unet3d.models import build_model
     from unet3d.models.fold import can_fold, fold_norms
+    from unet3d.models.pair import pair_convolutions
 
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
         if can_fold(model):
-            return fold_norms(network, model)
-        if precision == before.name:
-            return network
-        outputs = keras.tree.flatten(network.output)[0].shape[-1]
-        other = build_model(model, channels=network.input.shape[-1], outputs=outputs, seed=0)
-        other.set_weights(network.get_weights())
-        return other
+            network = fold_norms(network, model)
+        elif precision != before.name:
+            trained, outputs = network, keras.tree.flatten(network.output)[0].shape[-1]
+            network = build_model(model, channels=network.input.shape[-1], outputs=outputs, seed=0)
+            network.set_weights(trained.get_weights())
     finally:
         keras.config.set_dtype_policy(before)
+    return network if tf.config.list_physical_devices("GPU") else pair_convolutions(network, model)
 
 
 def run_files(run: str, output_dir: str) -> Path:
