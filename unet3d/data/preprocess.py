@@ -20,7 +20,7 @@ from unet3d.data.build import build_case
 from unet3d.data.decathlon import Case, Dataset, read_dataset
 from unet3d.data.errors import DataError
 from unet3d.data.handles import HANDLES
-from unet3d.data.identity import fingerprint, input_identity, store_key
+from unet3d.data.identity import digest, input_identity, store_key
 from unet3d.data.store import (
     MARKER,
     Store,
@@ -66,7 +66,7 @@ def preprocess(data: DataConfig, *, progress: bool = True) -> Store:
     store = Store(
         path=path,
         key=key,
-        fingerprint=fingerprint(identity),
+        digest=digest(identity),
         channels=dataset.channels,
         labels=dataset.labels,
         cases=dict(sorted(built.items())),

@@ -131,7 +131,7 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
     tracker.set_tags(
         {
             "device": setup.device,
-            "data.fingerprint": setup.store.fingerprint,
+            "data.digest": setup.store.digest,
             "data.store": setup.store.key,
             "model.parameters": str(cost.parameters),
             "parallel.world_size": str(replicas),
