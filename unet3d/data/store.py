@@ -1,6 +1,7 @@
 """The preprocessed store: a folder of compressed cases from which windows are read.
 
 <name>-<key>/store.json             written last: the store is complete
+            /fingerprint.json       what the cases hold, see unet3d.data.fingerprint
 <name>-<key>/cases/<id>/image.b2nd  (x, y, z, channels), float16, or bfloat16 kept as uint16
                        /label.b2nd  (x, y, z), uint8
                        /foreground.npz, case.json
