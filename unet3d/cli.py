@@ -216,7 +216,7 @@ def typed(schema: type[Any], overrides: list[str]) -> Any:
 def _doctor(overrides: list[str]) -> None:
     from unet3d.doctor import doctor
 
-    doctor(compose_config(overrides))
+    doctor(compose_config(overrides), overrides)
 
 
 def _report(overrides: list[str]) -> None:

@@ -13,7 +13,7 @@ from unet3d.parallel.place import ALONE, Place
 from unet3d.tracking.run import NoTracker, Tracker, run_folder, start_run
 from unet3d.tracking.store import connect
 from unet3d.training.errors import GivenUp, RunError, RunStopped
-from unet3d.training.resume import resumed_config
+from unet3d.training.resume import keep_patch, resumed_config
 from unet3d.training.setup import Setup, make_setup
 from unet3d.training.stop import StopRequest, stop_requests
 
@@ -32,11 +32,12 @@ def run_training(config: Config, overrides: list[str], place: Place = ALONE) -> 
     RunStopped after a signal. The run ends as FINISHED, FAILED or KILLED in the tracking store.
     """
     log_to_console()
-    if config.resume and place.job is None:  # a job's settings are resolved before it starts
-        config = resumed_config(config, overrides)
+    if config.resume:  # a job's settings are resolved before it starts, but for an automatic patch
+        config = keep_patch(config) if place.job else resumed_config(config, overrides)
     with stop_requests(place) as stop:
         connection = connect(config) if place.chief else None
         setup = make_setup(config, place)
+        config = setup.config  # as it is recorded: with the patch that auto has chosen
         if not place.chief:
             folder = run_folder(config, place.announced())
             return _train(setup, NoTracker(), folder, stop)
@@ -108,6 +109,8 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
         *(len(cases) for cases in (split.train, split.val, split.test)),
         ", ".join(setup.targets.names),
     )
+    if setup.plan:
+        log.info("data.patch=auto: %s", setup.plan)
     cost = profile(setup.state.model, setup.stream.patch_shape, config.batch_size, config.precision)
     log.info(
         "%s on %s: %s parameters, %.1f GFLOP forward for a patch of %s, about %.2f GB to train",
