@@ -114,10 +114,8 @@ def _boxes(
 
 def _logarithmic(axis: Any) -> None:
     """A logarithmic axis from left to right, with plain numbers."""
-    from matplotlib.ticker import LogFormatter
-
     axis.set_xscale("log")
-    axis.xaxis.set_major_formatter(LogFormatter())
+    axis.xaxis.set_major_formatter("{x:g}")
 
 
 def _plain(name: str) -> str:
