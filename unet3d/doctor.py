@@ -12,14 +12,14 @@ from typing import Any
 
 import psutil
 
-from unet3d.config import AUTO, Config
+from unet3d.config import AUTO, Config, ConfigError
 from unet3d.data.fingerprint import read_cases
 from unet3d.data.preprocess import find_store
 from unet3d.data.split import make_split
 from unet3d.data.store import Store
 from unet3d.doctor_data import draw, print_fingerprint, suggestions
 from unet3d.models import build_model
-from unet3d.parallel.memory import GB, Memory, replica_memory
+from unet3d.parallel.memory import GB, replica_memory
 from unet3d.parallel.place import ALONE
 from unet3d.quiet import quiet_start
 from unet3d.training.patch import patches_at_once, plan_patch, stored_volume, times
@@ -47,8 +47,12 @@ def doctor(config: Config, overrides: list[str]) -> None:
     model = build_model(config.model, channels=channels, outputs=outputs, seed=config.seed)
     _show(_network(config, model, store))
     if store is not None:
-        memory, replicas = _memory(config)
-        _show(suggestions(store, cases, config, model, memory, replicas))
+        local, replicas = _replicas(config)
+        try:
+            memory = replica_memory(config, ALONE, local)
+            _show(suggestions(store, cases, config, model, memory, replicas))
+        except ConfigError as error:  # the run itself may be good: only advice is lacking
+            _show([("suggestion", f"none: {error}")])
 
 
 def _show(rows: Iterable[tuple[str, str]]) -> None:
@@ -119,15 +123,15 @@ def _data_shape(config: Config) -> tuple[int, int]:
     return len(dataset.channels), len(make_targets(config.data, dataset.labels).names)
 
 
-def _memory(config: Config) -> tuple[Memory, int]:
-    """What a replica on this machine may take, and the number of replicas of a run."""
+def _replicas(config: Config) -> tuple[int, int]:
+    """Replicas on a machine like this one, and of the whole run."""
     import tensorflow as tf
 
     local = 1
     if config.parallel.name == "data":
         gpus = len(tf.config.list_physical_devices("GPU"))
         local = config.parallel.devices or config.parallel.gpus_per_node or gpus or 1
-    return replica_memory(config, ALONE, local), local * config.nodes
+    return local, local * config.nodes
 
 
 def _network(config: Config, model: Any, store: Store | None) -> Iterator[tuple[str, str]]:
@@ -138,15 +142,16 @@ def _network(config: Config, model: Any, store: Store | None) -> Iterator[tuple[
     if patch is None:
         yield "memory to train", "data.patch=null: depends on the largest volume, see the run's log"
         return
+    local, replicas = _replicas(config)
+    batch = patches_at_once(config, replicas)
     if patch == AUTO:
         if store is None:
             yield "memory to train", "data.patch=auto: is chosen once the store is built"
             return
-        memory, replicas = _memory(config)
         volume, spacing = stored_volume(store, make_split(store.cases, config.data).train)
-        batch = patches_at_once(config, replicas)
+        memory = replica_memory(config, ALONE, local)
         patch, told = plan_patch(config, volume, spacing, model, memory, batch)
         yield "data.patch=auto", told
-    cost = profile(model, patch, config.batch_size, config.precision)
+    cost = profile(model, patch, batch, config.precision)
     yield "operations", f"{cost.flops / 1e9:.1f} GFLOP forward for a patch of {times(patch)}"
-    yield "memory to train", f"about {cost.training_bytes / GB:.2f} GB at batch {config.batch_size}"
+    yield "memory to train", f"about {cost.training_bytes / GB:.2f} GB for {batch} patches at once"

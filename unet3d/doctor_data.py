@@ -51,8 +51,8 @@ def print_fingerprint(store: Store, cases: Sequence[CaseFingerprint], config: Co
     console = console if console.is_terminal else Console(width=100)
     console.print(table)
     console.print(
-        "from, to: the least and the largest case; of a channel, percentiles 0.5 and 99.5 inside the "
-        "foreground, medians over the cases. share: of all voxels of all cases.",
+        "from, to: the least and the largest case; of a channel, percentiles 0.5 and 99.5 inside "
+        "the foreground, medians over the cases. share: of all voxels of all cases.",
         highlight=False,
     )
 
@@ -86,6 +86,7 @@ def suggestions(
         spacing += f", {AXES[chosen.coarse]} by nnU-Net's rule for coarse axes"
     if chosen.uniform:
         yield "spacing", f"{spacing} in all files: nothing to resample"
+        overrides += ["data.spacing=null"] if config.data.spacing else []
     else:
         yield "spacing", f"{spacing}; the files' own differ"
         overrides.append(f"'data.spacing=[{','.join(f'{mm:g}' for mm in chosen.mm)}]'")

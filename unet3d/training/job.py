@@ -101,8 +101,10 @@ def _train(setup: Setup, tracker: Tracker, folder: Path, stop: StopRequest) -> f
 def _describe(setup: Setup, tracker: Tracker) -> None:
     """Say what is going to run, in the log and in the tags."""
     from unet3d.models.profile import profile
+    from unet3d.training.patch import patches_at_once
 
     config, split = setup.config, setup.split
+    batch = patches_at_once(config, setup.strategy.num_replicas_in_sync)
     log.info(
         "%s: %d train, %d val, %d test cases; outputs %s",
         config.data.name,
@@ -111,15 +113,17 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
     )
     if setup.plan:
         log.info("data.patch=auto: %s", setup.plan)
-    cost = profile(setup.state.model, setup.stream.patch_shape, config.batch_size, config.precision)
+    cost = profile(setup.state.model, setup.stream.patch_shape, batch, config.precision)
     log.info(
-        "%s on %s: %s parameters, %.1f GFLOP forward for a patch of %s, about %.2f GB to train",
+        "%s on %s: %s parameters, %.1f GFLOP forward for a patch of %s, about %.2f GB to train "
+        "on %d at once",
         config.model.name,
         setup.device,
         f"{cost.parameters:,}",
         cost.flops / 1e9,
         "x".join(str(size) for size in setup.stream.patch_shape),
         cost.training_bytes / 1e9,
+        batch,
     )
     place, replicas = setup.place, setup.strategy.num_replicas_in_sync
     if replicas > 1:
