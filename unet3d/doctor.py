@@ -154,4 +154,4 @@ def _network(config: Config, model: Any, store: Store | None) -> Iterator[tuple[
         yield "data.patch=auto", told
     cost = profile(model, patch, batch, config.precision)
     yield "operations", f"{cost.flops / 1e9:.1f} GFLOP forward for a patch of {times(patch)}"
-    yield "memory to train", f"about {cost.training_bytes / GB:.2f} GB for {batch} patches at once"
+    yield "memory to train", f"about {cost.training_bytes / GB:.2f} GB (patches at once: {batch})"
