@@ -51,6 +51,7 @@ def test_the_aspect_follows_the_volume_and_the_larger_of_equals_is_shortened():
     """Shortened by one step, the axis is the one that is longest beside the volume."""
     volume, budget = (64, 128, 64), memory((64, 112, 64))
     assert choose_patch(volume, (1, 1, 1), 16, budget, memory) == [64, 112, 64]
+    assert choose_patch((60, 68, 12), (1, 1, 1), 8, memory((64, 64, 16)), memory) == [64, 64, 16]
     x, y, z = choose_patch(volume, (1, 1, 1), 4, 1e5, memory)
     assert x == pytest.approx(z, abs=4) and y == pytest.approx(2 * x, abs=8) and y < 128
 

@@ -50,9 +50,10 @@ def choose_patch(
 
     shape, spacing: the median volume, in voxels and mm. memory: bytes of a step on a patch;
     budget: bytes that there are. Planning begins with a cube in mm, no larger than the median
-    volume rounded up to the stride, and shortens the axis that is longest beside the volume, the
-    larger of equals, until the step fits.
+    volume rounded up to the stride, and shortens the axis that is longest beside that volume, the
+    larger of equals, until the step fits. Unrounded, a few coarse slices would be cut first.
     """
+    whole = [round_up(size, stride) for size in shape]
     side = (LARGEST * prod(spacing)) ** (1 / 3)  # mm
     wanted = [min(size, round(side / mm)) for size, mm in zip(shape, spacing, strict=True)]
     patch = [round_up(size, stride) for size in wanted]
@@ -60,7 +61,7 @@ def choose_patch(
         axes = [axis for axis in range(3) if patch[axis] > stride]
         if not axes:
             return None
-        longest = max(axes, key=lambda axis: (patch[axis] / shape[axis], patch[axis]))
+        longest = max(axes, key=lambda axis: (patch[axis] / whole[axis], patch[axis]))
         patch[longest] -= stride
     return patch
 
