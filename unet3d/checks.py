@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from unet3d.config import Config, ConfigError, as_dict, flatten
+from unet3d.config import AUTO, Config, ConfigError, as_dict, flatten
 
 Rule = tuple[Callable[[Any], bool], str]
 
@@ -15,10 +15,6 @@ AT_LEAST_0: Rule = (lambda v: v >= 0, "must be 0 or more")
 AT_LEAST_1: Rule = (lambda v: v >= 1, "must be 1 or more")
 SHARE: Rule = (lambda v: 0 <= v <= 1, "must be from 0 to 1")
 BELOW_1: Rule = (lambda v: 0 <= v < 1, "must be from 0 to below 1")
-THREE_SIZES: Rule = (
-    lambda v: len(v) == 3 and all(size >= 1 for size in v),
-    "must be three sizes of 1 voxel or more, as in [96,96,96]",
-)
 THREE_SPACINGS: Rule = (
     lambda v: len(v) == 3 and all(size > 0 for size in v),
     "must be three lengths above 0 in mm, as in [1,1,1]",
@@ -58,7 +54,7 @@ RULES: dict[str, Rule] = {
     "data.split.test": SHARE,
     "data.folds": (lambda v: v >= 2, "must be 2 or more"),
     "data.fold": AT_LEAST_0,
-    "data.patch": THREE_SIZES,
+    "data.patch_memory": POSITIVE,
     "data.patches_per_case": AT_LEAST_1,
     "data.foreground": SHARE,
     "data.prefetch": AT_LEAST_1,
@@ -210,10 +206,18 @@ def check_regions(regions: Any, key: str = "data.regions") -> None:
             )
 
 
-def _check_patch(patch: list[int] | None, stride: int) -> None:
-    if patch is None or all(size % stride == 0 for size in patch):
+def _check_patch(patch: Any, stride: int) -> None:
+    if patch is None or patch == AUTO:
         return
-    nearest = [max(stride, round(size / stride) * stride) for size in patch]
+    sizes = patch if isinstance(patch, list) else []
+    if len(sizes) != 3 or not all(type(size) is int and size >= 1 for size in sizes):
+        raise ConfigError(
+            f"data.patch: {patch} is not possible; it must be three sizes of 1 voxel or more, as "
+            "in [96,96,96], or auto for what fits in memory, or null for whole volumes"
+        )
+    if all(size % stride == 0 for size in sizes):
+        return
+    nearest = [max(stride, round(size / stride) * stride) for size in sizes]
     raise ConfigError(
         f"data.patch: {patch} is not divisible by {stride}, the network's stride "
         f"(2 to the power of model.depth); the nearest that is: {nearest}"

@@ -20,7 +20,8 @@ commands
                unet3d export run=<id> output=<folder> format=savedmodel|onnx|mlflow|all
   view         pictures of a case                unet3d view image=<scan> pred=<seg> truth=<label>
   preprocess   build the store of a data set     unet3d preprocess data=msd data.root=<folder>
-  doctor       what is installed, and what the configured network needs
+  doctor       what is installed, what the data set holds (table and fingerprint.png), what the
+               network needs, and patch, batch size and spacing that fit
   report       the table and the page of a sweep    unet3d report sweep=<name>
 
 Settings are those of train.py: `python train.py --help` lists them."""
@@ -216,7 +217,7 @@ def typed(schema: type[Any], overrides: list[str]) -> Any:
 def _doctor(overrides: list[str]) -> None:
     from unet3d.doctor import doctor
 
-    doctor(compose_config(overrides))
+    doctor(compose_config(overrides), overrides)
 
 
 def _report(overrides: list[str]) -> None:

@@ -7,6 +7,8 @@ from typing import Any, Optional
 
 from omegaconf import MISSING
 
+AUTO = "auto"  # data.patch: chosen from the data set and the memory
+
 
 @dataclass
 class SplitConfig:
@@ -48,7 +50,9 @@ class DataConfig:
     split_seed: int = 0
     folds: Optional[int] = None
     fold: Optional[int] = None
-    patch: Optional[list[int]] = field(default_factory=lambda: [96, 96, 96])  # None: whole volume
+    # [x, y, z] in voxels | auto: what fits in memory | None: the whole volume
+    patch: Any = field(default_factory=lambda: [96, 96, 96])
+    patch_memory: Optional[float] = None  # GB of a replica's step with patch=auto; None: its share
     patches_per_case: int = 1  # an epoch draws this many patches from each training case
     foreground: float = 0.33  # share of patches centred on a foreground voxel
     prefetch: int = 4  # batches prepared ahead of the training step

@@ -145,9 +145,9 @@ def test_a_store_is_found_again_also_for_a_copied_data_set(tmp_path, caplog):
     again = preprocess(config(tmp_path, root=str(tmp_path / "moved"), patch=[32, 32, 32]))
     assert again == first and [r for r in caplog.messages if "using the complete store" in r]
     other = preprocess(config(tmp_path, spacing=[2.0, 2.0, 2.0]))
-    assert other.key != first.key and other.fingerprint == first.fingerprint
+    assert other.key != first.key and other.digest == first.digest
     save(tmp_path / "raw" / "imagesTr" / "case_0.nii.gz", volumes(9)[0])
-    assert preprocess(config(tmp_path)).fingerprint != first.fingerprint
+    assert preprocess(config(tmp_path)).digest != first.digest
 
 
 def test_a_truncated_stored_file_is_built_again(tmp_path, caplog):

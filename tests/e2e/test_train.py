@@ -64,7 +64,7 @@ def test_run_is_recorded_whole(undisturbed: Path) -> None:
     assert_recorded_once(store, run_id, 4)
     assert run.data.params["lr"] == "0.001"
     assert run.data.params["optimizer.beta_2"] == "0.999"
-    assert {"git.dirty", "host", "device", "data.fingerprint"} <= run.data.tags.keys()
+    assert {"git.dirty", "host", "device", "data.digest"} <= run.data.tags.keys()
     expected = {"train/loss", "val/loss", "val/dice", "perf/step_ms", "perf/data_wait_pct"}
     assert expected <= run.data.metrics.keys()
     assert any(name.startswith("system/") for name in run.data.metrics)

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
+from omegaconf import OmegaConf
 
 from tests.e2e.commands import REPOSITORY
 from tests.sweep.folders import COMMAND, write_sweep, write_trial
 from unet3d.cli import compose_config, main
+from unet3d.config import as_dict
 from unet3d.sweep.importance import importance
 from unet3d.sweep.parameters import Parameter, shown
 from unet3d.sweep.report import report_again, write_report
@@ -203,6 +205,17 @@ def test_two_trials_are_enough_for_importance(tmp_path: Path) -> None:
     write_trial(sweep, 0, {"model.norm": "batch"}, [0.5])
     write_trial(sweep, 1, {"model.norm": "group"}, [0.6])
     assert importance(read_results(sweep)) == {"model.norm": 1.0}
+
+
+def test_the_best_command_has_the_patch_that_auto_chose(tmp_path: Path) -> None:
+    """Typed alone, `auto` would see the whole machine and train on another patch than the trial."""
+    sweep = write_sweep(tmp_path, "auto")
+    write_trial(sweep, 0, {"data.patch": "auto", "lr": "0.1"}, [0.5])
+    assert read_results(sweep)[0].command == "python train.py data.patch=auto lr=0.1"
+    run, chosen = tmp_path / "runs" / f"{0:032x}", compose_config(["data.patch=[32,40,24]"])
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(as_dict(chosen))))
+    assert read_results(sweep)[0].command == "python train.py 'data.patch=[32,40,24]' lr=0.1"
 
 
 def test_scales_of_parameters() -> None:

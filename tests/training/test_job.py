@@ -14,8 +14,10 @@ import tensorflow as tf
 
 from tests.small import small_config
 from unet3d.config import ConfigError
+from unet3d.parallel.place import Place
 from unet3d.training.errors import RunError
 from unet3d.training.job import run_training
+from unet3d.training.resume import keep_patch, stored_config
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +129,22 @@ def test_resume_of_a_finished_run_goes_on(tmp_path: Path) -> None:
     with np.load(run / "checkpoints" / "last.npz") as file:
         progress = json.loads(file["progress"].tobytes().decode())
     assert [record["epoch"] for record in progress["history"]] == [1, 2]
+
+
+def test_an_automatic_patch_is_recorded_and_kept(tmp_path: Path) -> None:
+    """The sizes that memory allows are in config.yaml, and later attempts do not choose anew."""
+    train(tmp_path, "data.patch=auto", "data.patch_memory=0.002")
+    (run,) = (tmp_path / "runs").iterdir()
+    chosen = stored_config(run / "config.yaml").data.patch
+    assert all(type(size) is int and size % 4 == 0 for size in chosen)
+    log = (run / "train.log").read_text()
+    assert log.count(f"data.patch=auto: {'x'.join(map(str, chosen))} voxels") == 1
+    again = small_config(tmp_path, "data.patch=auto", f"resume={run.name}", "epochs=2")
+    place = Place(job=tmp_path)  # as of a sweep's trial that was lost, on a larger machine
+    run_training(again, [], place)
+    assert keep_patch(again).data.patch == chosen
+    log = (run / "train.log").read_text()
+    assert log.count("data.patch=auto") == 1 and "epoch 2/2" in log
+    with pytest.raises(ConfigError, match="data.patch: auto finds none: even .* smaller batch"):
+        train(tmp_path, "data.patch=auto", "data.patch_memory=1e-6")
+    assert len(list((tmp_path / "runs").iterdir())) == 1

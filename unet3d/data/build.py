@@ -15,6 +15,7 @@ import numpy as np
 from unet3d.config import DataConfig
 from unet3d.data.decathlon import Case, Dataset
 from unet3d.data.errors import DataError
+from unet3d.data.fingerprint import Intensities, case_record
 from unet3d.data.geometry import Geometry, describe, orient, orientation
 from unet3d.data.resample import resample, resampled_shape
 from unet3d.data.standardise import background_value, foreground_box, standardise
@@ -34,13 +35,13 @@ def build_case(dataset: Dataset, case: Case, data: DataConfig, folder: Path) -> 
     image_path = dataset.file(case.image)
     voxels, _ = read_voxels(image_path)
     channels = [voxels] if voxels.ndim == 3 else [voxels[..., c] for c in range(voxels.shape[3])]
-    image, box, geometry = standard_image(
+    image, box, geometry, intensities = standard_image(
         image_path, [(channel, header) for channel in channels], data, dataset.channels
     )
     label = orient(label[box], axes, flips)
     shape = (image.shape[0], image.shape[1], image.shape[2])
     stored_label = np.ascontiguousarray(resample(label, shape, order=0))
-    foreground = foreground_index(stored_label, case.id)
+    foreground, counts = foreground_index(stored_label, case.id)
     if not foreground:
         raise DataError(f"{dataset.file(case.label)}: no labelled voxel is left inside the image")
     lost = values - set(foreground)
@@ -49,7 +50,12 @@ def build_case(dataset: Dataset, case: Case, data: DataConfig, folder: Path) -> 
     stored = StoredCase(
         case.id, shape, len(channels), stored_spacing(geometry, shape), tuple(sorted(foreground))
     )
-    _write(folder, stored, image, stored_label, foreground, geometry.as_dict())
+    described = {
+        "case": asdict(stored),
+        "geometry": geometry.as_dict(),
+        "fingerprint": case_record(intensities, counts),
+    }
+    _write(folder, image, stored_label, foreground, described)
     return stored
 
 
@@ -58,11 +64,12 @@ def standard_image(
     channels: list[tuple[np.ndarray, Header]],
     data: DataConfig,
     names: tuple[str, ...],
-) -> tuple[np.ndarray, tuple[slice, slice, slice], Geometry]:
+) -> tuple[np.ndarray, tuple[slice, slice, slice], Geometry, list[Intensities]]:
     """A scan as the network sees it: turned, cropped to what is not background, z-scored.
 
     channels: the voxels of each sequence (x, y, z) with the header of its file; path: for errors.
-    Returns (x, y, z, channels) of data.dtype, the box on the file's axes, and the way back.
+    Returns (x, y, z, channels) of data.dtype, the box on the file's axes, the way back, and what
+    the values of each channel were.
     Raises DataError for a scan that is empty or not finite.
     """
     header = channels[0][1]
@@ -75,18 +82,22 @@ def standard_image(
     x, y, z = resampled_shape(cropped, spacing, data.spacing)
     shape = (x, y, z)
     image = np.empty((*shape, len(channels)), _dtype(data.dtype))
+    intensities = []
     for index, (voxels, own) in enumerate(channels):
         value = background_value(voxels)
         part = voxels[box]
         mask = part != part.dtype.type(value)
         standard = scaled(part, own)
-        if not standardise(standard, mask):
+        measured = standardise(standard, mask)
+        if measured is None:
             raise DataError(f"{path}: NaN or Inf in channel {names[index]}")
+        intensities.append(measured)
         if shape == cropped:  # cast before the transposition: it then moves half the bytes
             image[..., index] = orient(standard.astype(image.dtype, order="K"), axes, flips)
         else:
             image[..., index] = resample(orient(standard, axes, flips), shape, order=1)
-    return image, box, describe(header.affine, header.shape, header.spacing, box, shape)
+    geometry = describe(header.affine, header.shape, header.spacing, box, shape)
+    return image, box, geometry, intensities
 
 
 def stored_spacing(geometry: Geometry, shape: tuple[int, ...]) -> tuple[float, float, float]:
@@ -98,20 +109,27 @@ def stored_spacing(geometry: Geometry, shape: tuple[int, ...]) -> tuple[float, f
     return dx, dy, dz
 
 
-def foreground_index(label: np.ndarray, case_id: str) -> dict[int, np.ndarray]:
-    """Label value -> sorted (n, 3) voxel indices, at most SAMPLE of each, the same every time."""
+def foreground_index(
+    label: np.ndarray, case_id: str
+) -> tuple[dict[int, np.ndarray], dict[int, int]]:
+    """Two mappings of each label value in a case.
+
+    To sorted (n, 3) voxel indices, at most SAMPLE of each, the same every time; and to the number
+    of its voxels.
+    """
     flat = np.flatnonzero(label)
     values = label.reshape(-1)[flat]
     kind = np.int16 if max(label.shape) <= np.iinfo(np.int16).max else np.int32
-    found = {}
+    found, counts = {}, {}
     for value in np.unique(values).tolist():
         voxels = flat[values == value]
+        counts[value] = len(voxels)
         if len(voxels) > SAMPLE:
             seed = [zlib.crc32(case_id.encode()), value]
             random = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
             voxels = np.sort(random.choice(voxels, SAMPLE, replace=False))
         found[value] = np.stack(np.unravel_index(voxels, label.shape), axis=1).astype(kind)
-    return found
+    return found, counts
 
 
 def _read_label(dataset: Dataset, case: Case) -> tuple[np.ndarray, set[int]]:
@@ -145,11 +163,10 @@ def _dtype(name: str) -> Any:
 
 def _write(
     folder: Path,
-    stored: StoredCase,
     image: np.ndarray,
     label: np.ndarray,
     foreground: dict[int, np.ndarray],
-    geometry: dict[str, Any],
+    described: dict[str, Any],
 ) -> None:
     bits = image if image.dtype == np.float16 else image.view(np.uint16)  # Blosc2 lacks bfloat16
     write_array(folder / "image.b2nd", bits)
@@ -160,8 +177,7 @@ def _write(
     for name in CASE_FILES[:-1]:
         content = (folder / name).read_bytes()
         files[name] = {"bytes": len(content), "crc32": f"{zlib.crc32(content):08x}"}
-    text = json.dumps({"case": asdict(stored), "geometry": geometry, "files": files}, indent=1)
-    (folder / "case.json").write_text(text)
+    (folder / "case.json").write_text(json.dumps({**described, "files": files}, indent=1))
 
 
 def write_array(path: Path, array: np.ndarray, codec: str = "LZ4", level: int = 5) -> None:

@@ -27,7 +27,7 @@ def input_identity(dataset: Dataset) -> list[list[Any]]:
     ]
 
 
-def fingerprint(identity: list[list[Any]]) -> str:
+def digest(identity: list[list[Any]]) -> str:
     """sha256 over the inputs' identity."""
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 

@@ -19,8 +19,9 @@ from unet3d.data.atomic import discard, publish, remove_stale, temporary_folder,
 from unet3d.data.build import build_case
 from unet3d.data.decathlon import Case, Dataset, read_dataset
 from unet3d.data.errors import DataError
+from unet3d.data.fingerprint import refresh_fingerprint, write_fingerprint
 from unet3d.data.handles import HANDLES
-from unet3d.data.identity import fingerprint, input_identity, store_key
+from unet3d.data.identity import digest, input_identity, store_key
 from unet3d.data.store import (
     MARKER,
     Store,
@@ -54,6 +55,7 @@ def preprocess(data: DataConfig, *, progress: bool = True) -> Store:
     found = _complete(path, data.on_bad_case)
     if found is not None:
         LOG.info("data: using the complete store %s (%d cases)", path, len(found.cases))
+        refresh_fingerprint(found, data.regions)
         return found
     (path / "cases").mkdir(parents=True, exist_ok=True)
     remove_stale(path / "cases")
@@ -66,14 +68,25 @@ def preprocess(data: DataConfig, *, progress: bool = True) -> Store:
     store = Store(
         path=path,
         key=key,
-        fingerprint=fingerprint(identity),
+        digest=digest(identity),
         channels=dataset.channels,
         labels=dataset.labels,
         cases=dict(sorted(built.items())),
         skipped=dict(sorted(bad.items())),
     )
+    write_fingerprint(store, data.regions)
     write_text(path / MARKER, marker_text(store))
     return store
+
+
+def find_store(data: DataConfig) -> Store | None:
+    """The complete store of a data set where it is built already; reads no volumes.
+
+    Raises DataError where the data set itself cannot be read.
+    """
+    dataset = read_dataset(Path(data.root))
+    key = store_key(data, dataset, input_identity(dataset))
+    return _complete(Path(data.store) / f"{data.name}-{key}", data.on_bad_case)
 
 
 def _complete(path: Path, on_bad_case: str) -> Store | None:

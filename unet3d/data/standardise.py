@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+
+from unet3d.data.fingerprint import Intensities, measure_intensities
 
 
 def background_value(channel: np.ndarray) -> float:
@@ -34,25 +38,26 @@ def foreground_box(channels: list[np.ndarray]) -> tuple[slice, slice, slice] | N
     return x, y, z
 
 
-def standardise(values: np.ndarray, mask: np.ndarray) -> bool:
+def standardise(values: np.ndarray, mask: np.ndarray) -> Intensities | None:
     """Give `values` mean 0 and deviation 1 inside `mask`, and 0 outside, in place.
 
-    values: float32 (x, y, z). A constant channel becomes 0. Returns False when a value inside
-    the mask is not finite; `values` is then undefined.
+    values: float32 (x, y, z). A constant channel becomes 0. Returns what the values inside were,
+    or None when one of them is not finite; `values` is then undefined.
     """
     inside = values.T[mask.T]  # transposed: NIfTI's order, so that the selection runs along memory
     if not inside.size:
         values[...] = 0
-        return True
+        return Intensities()
     mean = inside.mean(dtype=np.float64)
     if not np.isfinite(mean):
-        return False
+        return None
+    measured = measure_intensities(inside, float(mean))
     inside -= np.float32(mean)
     deviation = float(np.sqrt(np.square(inside, out=inside).mean(dtype=np.float64)))
     if not np.isfinite(deviation):
-        return False
+        return None
     constant = deviation <= 1e-6 * abs(mean)
     values -= np.float32(mean)
     values *= np.float32(0 if constant or deviation == 0 else 1 / deviation)
     values *= mask
-    return True
+    return replace(measured, sd=deviation)

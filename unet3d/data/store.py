@@ -1,6 +1,7 @@
 """The preprocessed store: a folder of compressed cases from which windows are read.
 
 <name>-<key>/store.json             written last: the store is complete
+            /fingerprint.json       what the cases hold, see unet3d.data.fingerprint
 <name>-<key>/cases/<id>/image.b2nd  (x, y, z, channels), float16, or bfloat16 kept as uint16
                        /label.b2nd  (x, y, z), uint8
                        /foreground.npz, case.json
@@ -21,7 +22,7 @@ from unet3d.data.errors import DataError
 from unet3d.data.handles import read_window
 
 Window = tuple[slice, slice, slice]
-FORMAT = 1  # raised when the files of a store, or how they are computed, change
+FORMAT = 2  # raised when the files of a store, or how they are computed, change
 CASE_FILES = ("image.b2nd", "label.b2nd", "foreground.npz", "case.json")
 MARKER = "store.json"
 
@@ -43,7 +44,7 @@ class Store:
 
     path: Path
     key: str
-    fingerprint: str
+    digest: str
     channels: tuple[str, ...]
     labels: dict[int, str]
     cases: dict[str, StoredCase]
@@ -111,7 +112,7 @@ def read_marker(path: Path) -> Store | None:
         return Store(
             path=path,
             key=found["key"],
-            fingerprint=found["fingerprint"],
+            digest=found["digest"],
             channels=tuple(found["channels"]),
             labels={int(value): name for value, name in found["labels"].items()},
             cases={case["id"]: stored_case(case) for case in found["cases"]},
@@ -128,7 +129,7 @@ def marker_text(store: Store) -> str:
     fields = {
         "format": FORMAT,
         "key": store.key,
-        "fingerprint": store.fingerprint,
+        "digest": store.digest,
         "channels": store.channels,
         "labels": store.labels,
         "skipped": store.skipped,

@@ -78,7 +78,7 @@ def prepare(scan: Scan, data: DataConfig, names: Sequence[str]) -> Prepared:
             f"{scan.files[0]}: {len(channels)} sequences, but the network was trained on "
             f"{len(names)}: {', '.join(names)}"
         )
-    image, _, geometry = standard_image(scan.files[0], channels, data, tuple(names))
+    image, _, geometry, _ = standard_image(scan.files[0], channels, data, tuple(names))
     spacing = stored_spacing(geometry, image.shape[:3])
     return Prepared(image, spacing, geometry)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from unet3d.config import AUTO
 from unet3d.parallel.place import read_word
 from unet3d.sweep.folder import best_epoch, read_ended, read_epochs
 from unet3d.sweep.table import clock, last_line, number_or_dash
@@ -40,10 +41,22 @@ def read_results(path: Path) -> list[Result]:
         ended = read_ended(folder) or Ended(
             "open", best, at, len(epochs), run_id=read_word(folder / "run_id") or ""
         )
+        command = _with_patch(told["command"], path.parents[1] / "runs" / ended.run_id)
         results.append(
-            Result(told["number"], told["name"], told["differs"], told["command"], ended, epochs)
+            Result(told["number"], told["name"], told["differs"], command, ended, epochs)
         )
     return sorted(results, key=lambda r: (r.ended.best is None, -(r.ended.best or 0), r.number))
+
+
+def _with_patch(command: str, run: Path) -> str:
+    """The command with what data.patch=auto was on the trial's share; alone it would have more."""
+    word = f"data.patch={AUTO}"
+    if word not in command.split() or not (run / "config.yaml").is_file():
+        return command
+    from unet3d.training.resume import stored_config
+
+    sizes = ",".join(str(size) for size in stored_config(run / "config.yaml").data.patch)
+    return command.replace(word, f"'data.patch=[{sizes}]'")
 
 
 def counted(ended: Iterable[Ended]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from unet3d.parallel.place import ALONE, Place
 from unet3d.tracking.run import NoTracker, Tracker, run_folder, start_run
 from unet3d.tracking.store import connect
 from unet3d.training.errors import GivenUp, RunError, RunStopped
-from unet3d.training.resume import resumed_config
+from unet3d.training.resume import keep_patch, resumed_config
 from unet3d.training.setup import Setup, make_setup
 from unet3d.training.stop import StopRequest, stop_requests
 
@@ -32,11 +32,12 @@ def run_training(config: Config, overrides: list[str], place: Place = ALONE) -> 
     RunStopped after a signal. The run ends as FINISHED, FAILED or KILLED in the tracking store.
     """
     log_to_console()
-    if config.resume and place.job is None:  # a job's settings are resolved before it starts
-        config = resumed_config(config, overrides)
+    if config.resume:  # a job's settings are resolved before it starts, but for an automatic patch
+        config = keep_patch(config) if place.job else resumed_config(config, overrides)
     with stop_requests(place) as stop:
         connection = connect(config) if place.chief else None
         setup = make_setup(config, place)
+        config = setup.config  # as it is recorded: with the patch that auto has chosen
         if not place.chief:
             folder = run_folder(config, place.announced())
             return _train(setup, NoTracker(), folder, stop)
@@ -100,23 +101,29 @@ def _train(setup: Setup, tracker: Tracker, folder: Path, stop: StopRequest) -> f
 def _describe(setup: Setup, tracker: Tracker) -> None:
     """Say what is going to run, in the log and in the tags."""
     from unet3d.models.profile import profile
+    from unet3d.training.patch import patches_at_once
 
     config, split = setup.config, setup.split
+    batch = patches_at_once(config, setup.strategy.num_replicas_in_sync)
     log.info(
         "%s: %d train, %d val, %d test cases; outputs %s",
         config.data.name,
         *(len(cases) for cases in (split.train, split.val, split.test)),
         ", ".join(setup.targets.names),
     )
-    cost = profile(setup.state.model, setup.stream.patch_shape, config.batch_size, config.precision)
+    if setup.plan:
+        log.info("data.patch=auto: %s", setup.plan)
+    cost = profile(setup.state.model, setup.stream.patch_shape, batch, config.precision)
     log.info(
-        "%s on %s: %s parameters, %.1f GFLOP forward for a patch of %s, about %.2f GB to train",
+        "%s on %s: %s parameters, %.1f GFLOP forward for a patch of %s, about %.2f GB to train "
+        "on %d at once",
         config.model.name,
         setup.device,
         f"{cost.parameters:,}",
         cost.flops / 1e9,
         "x".join(str(size) for size in setup.stream.patch_shape),
         cost.training_bytes / 1e9,
+        batch,
     )
     place, replicas = setup.place, setup.strategy.num_replicas_in_sync
     if replicas > 1:
@@ -131,7 +138,7 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
     tracker.set_tags(
         {
             "device": setup.device,
-            "data.fingerprint": setup.store.fingerprint,
+            "data.digest": setup.store.digest,
             "data.store": setup.store.key,
             "model.parameters": str(cost.parameters),
             "parallel.world_size": str(replicas),

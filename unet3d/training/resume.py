@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from unet3d.config import Config
+from unet3d.config import AUTO, Config
 from unet3d.tracking.run import run_folder
 from unet3d.training.errors import RunError
 
@@ -46,6 +47,18 @@ def resumed_config(config: Config, overrides: list[str]) -> Config:
     for key in kept:
         OmegaConf.update(stored, key, OmegaConf.select(current, key), force_add=True)
     return _typed(OmegaConf.to_container(stored))
+
+
+def keep_patch(config: Config) -> Config:
+    """The settings of a job's or trial's next attempt: data.patch=auto is what it was before.
+
+    Without a record of `config.resume`, one that was lost at its very start, they stay as they are.
+    """
+    assert config.resume is not None
+    path = run_folder(config, config.resume) / "config.yaml"
+    if config.data.patch != AUTO or not path.is_file():
+        return config
+    return replace(config, data=replace(config.data, patch=stored_config(path).data.patch))
 
 
 def stored_config(path: Path) -> Config:

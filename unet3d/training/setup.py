@@ -9,7 +9,7 @@ from statistics import StatisticsError, median
 from typing import TYPE_CHECKING
 
 from unet3d.checks import check_batch
-from unet3d.config import Config, ConfigError
+from unet3d.config import AUTO, Config, ConfigError
 from unet3d.data.preprocess import preprocess
 from unet3d.data.split import Split, make_split, split_path, write_split
 from unet3d.data.store import Store
@@ -43,6 +43,7 @@ class Setup:
     state: TrainState
     place: Place
     baseline: float  # patches/s of parallel.baseline, 0 without
+    plan: str  # what data.patch=auto has chosen and why, "" without
 
     @property
     def val_cases(self) -> tuple[str, ...]:
@@ -50,17 +51,24 @@ class Setup:
         return tuple(self.split.val[: self.config.validation.cases])
 
 
-def make_data(config: Config) -> tuple[Store, Targets, Split, PatchStream]:
-    """Preprocess where needed, then choose the cases and the stream of their patches.
+def make_data(config: Config) -> tuple[Store, Targets, Split]:
+    """Preprocess where needed, then choose the cases; sees that patches can be drawn from them.
 
     Raises ConfigError or DataError for settings that do not fit each other or the data.
     """
-    from unet3d.models import stride
-
     store = preprocess(config.data)
     targets = make_targets(config.data, store.labels)
     split = make_split(store.cases, config.data)
-    stream = make_stream(
+    if config.data.patch != AUTO:
+        stream_of(config, store, split)
+    return store, targets, split
+
+
+def stream_of(config: Config, store: Store, split: Split) -> PatchStream:
+    """The stream of the training cases' patches; data.patch is no longer `auto`."""
+    from unet3d.models import stride
+
+    return make_stream(
         store,
         split.train,
         config.data,
@@ -70,15 +78,15 @@ def make_data(config: Config) -> tuple[Store, Targets, Split, PatchStream]:
         seed=config.seed,
         stride=stride(config.model),
     )
-    return store, targets, split, stream
 
 
 def make_setup(config: Config, place: Place) -> Setup:
     """The data, then the network and its optimizer on the devices of this worker.
 
-    Raises ConfigError or DataError for settings that do not fit each other, data or devices.
+    The settings of the Setup are `config` with data.patch=auto resolved. Raises ConfigError or
+    DataError for settings that do not fit each other, data or devices.
     """
-    store, targets, split, stream = make_data(config)
+    store, targets, split = make_data(config)
     with quiet_start():  # slow, hence only once the data is known to be good
         import tensorflow as tf
 
@@ -86,6 +94,7 @@ def make_setup(config: Config, place: Place) -> Setup:
     from unet3d.models import build_model
     from unet3d.parallel.strategy import local_replicas, make_strategy, set_up_devices
     from unet3d.training.optimizer import make_optimizer
+    from unet3d.training.patch import resolve_patch
     from unet3d.training.schedule import make_schedule, scaled
     from unet3d.training.state import make_state
 
@@ -95,14 +104,18 @@ def make_setup(config: Config, place: Place) -> Setup:
     # With fewer workers than asked for, the rate stays that of the workers asked for.
     replicas = config.nodes * local_replicas(strategy, place)
     with strategy.scope():
+        model = build_model(
+            config.model,
+            channels=len(store.channels),
+            outputs=len(targets.names),
+            seed=config.seed,
+        )
+    config, plan = resolve_patch(config, store, split, model, strategy, place)
+    stream = stream_of(config, store, split)
+    with strategy.scope():
         schedule = make_schedule(*scaled(config, replicas), stream.steps_per_epoch, config.epochs)
         state = make_state(
-            build_model(
-                config.model,
-                channels=len(store.channels),
-                outputs=len(targets.names),
-                seed=config.seed,
-            ),
+            model,
             make_optimizer(config.optimizer, schedule),
             scaled=config.precision == "mixed_float16",
             ema=config.optimizer.ema,
@@ -122,6 +135,7 @@ def make_setup(config: Config, place: Place) -> Setup:
         state,
         place,
         baseline_speed(config),
+        plan,
     )
 
 

@@ -62,7 +62,7 @@ def make_train_step(
         )
         total, loss, counts = gradients(*next(parts))
         for part in parts:
-            with tf.control_dependencies([loss]):  # one part in memory at a time
+            with tf.control_dependencies([loss, *total]):  # one part in memory at a time
                 more, more_loss, more_counts = gradients(*[tf.identity(x) for x in part])
             total = [a + b for a, b in zip(total, more, strict=True)]
             loss, counts = loss + more_loss, counts + more_counts
