@@ -21,7 +21,7 @@ from unet3d.data.bytes_bar import bytes_bar
 from unet3d.data.errors import DataError
 
 LOG = logging.getLogger(__name__)
-CHUNK = 1 << 17  # bytes
+CHUNK = 1 << 14  # bytes; a kill, or a silence, loses less than one
 TRIES = 6  # in a row that bring no further byte
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds; doubled from try to try
 TIMEOUT = (15.0, 60.0)  # seconds to connect, and between two bytes
