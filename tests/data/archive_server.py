@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -67,8 +67,9 @@ def serve(server: ArchiveServer, name: str = "archive.tar") -> Iterator[ArchiveS
             if server.silent_at is not None:
                 body = content[start : server.silent_at]
             server.sent.append(len(body))
-            self.wfile.write(body)
-            self.wfile.flush()
+            with suppress(ConnectionError):  # of a client that was killed
+                self.wfile.write(body)
+                self.wfile.flush()
             if server.silent_at is not None:
                 server.released.wait(60)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -31,20 +32,30 @@ def download(data: DataConfig) -> Dataset:
     the next call goes on. Raises ConfigError for settings without a source, DataError for a server
     that refuses, a wrong checksum, an archive that is no data set, or too small a disk.
     """
-    root = Path(data.root).resolve()
+    try:
+        return _download(data, Path(data.root).resolve())
+    except OSError as error:  # of the disk: those of the connection are told by `transfer`
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise DataError(
+            f"{error.filename or data.root}: {error.strerror or error}; "
+            + (
+                "free some space, and type the same command: it goes on"
+                if full
+                else "see data.root"
+            )
+        ) from error
+
+
+def _download(data: DataConfig, root: Path) -> Dataset:
     if (root / "dataset.json").exists():
         LOG.info("download: %s is there already", root)
         return read_dataset(root)
     source = _source(data)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DataError(f"{root}: not empty, and no data set; set data.root to a new folder")
-    try:
-        with _alone(root) as work:
-            if not (root / "dataset.json").exists():  # another process was quicker
-                _fetch_and_unpack(source, root, work)
-    except OSError as error:
-        place = error.filename or root.parent
-        raise DataError(f"{place}: {error.strerror}; the same command goes on") from error
+    with _alone(root) as work:
+        if not (root / "dataset.json").exists():  # another process was quicker
+            _fetch_and_unpack(source, root, work)
     return read_dataset(root)
 
 
