@@ -14,15 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from omegaconf import OmegaConf
 
 from tests.data.archive_server import ArchiveServer, serve
 from unet3d.cli import compose_config
-from unet3d.config import ConfigError, DataConfig, PhantomConfig, SourceConfig
+from unet3d.config import ConfigError, DataConfig, PhantomConfig, SourceConfig, as_dict
 from unet3d.data import transfer
 from unet3d.data.decathlon import read_dataset
 from unet3d.data.download import download
 from unet3d.data.errors import DataError
 from unet3d.data.phantom import write_phantoms
+from unet3d.sweep.trial import Trial
+from unet3d.training.resume import stored_config
 
 NAMES = ["PHANTOM_001", "PHANTOM_002"]
 OUTSIDE = Path(tempfile.gettempdir(), "unet3d_evil")
@@ -309,12 +313,22 @@ def test_what_cannot_be_downloaded_says_what_to_do(server: ArchiveServer, tmp_pa
     assert server.asked == []
 
 
-def test_the_source_of_a_data_set_does_not_make_another_trial() -> None:
-    """Trials of a sweep, and stored runs, are the same wherever their data came from."""
-    from unet3d.sweep.trial import Trial
+def test_two_commands_do_not_write_the_same_part(server: ArchiveServer, tmp_path: Path) -> None:
+    """The second ends with a line that names the folder, and does not disturb the first."""
+    work = tmp_path / ".Task.download"
+    work.mkdir()
+    with FileLock(work / "lock"), pytest.raises(DataError, match="Task: another process downloads"):
+        download(settings(server, tmp_path / "Task"))
+    assert server.asked == [] and (work / "lock").exists()
+    assert len(download(settings(server, tmp_path / "Task")).cases) == 2
 
-    plain, mirror = (
-        Trial(0, (), {}, compose_config(["data=msd", "data.root=x", *source])).key
-        for source in ([], ["data.source.url=http://mirror/a.tar", "data.source.keep=true"])
-    )
-    assert plain == mirror
+
+def test_the_source_makes_no_other_trial_and_is_not_asked_of_older_runs(tmp_path: Path) -> None:
+    """A sweep's finished trials stay finished, and a run from before the setting goes on."""
+    source = ["data.source.url=http://mirror/a.tar", "data.source.keep=true"]
+    plain, mirror = (compose_config(["data=msd", "data.root=x", *more]) for more in ([], source))
+    assert Trial(0, (), {}, plain).key == Trial(0, (), {}, mirror).key
+    stored = as_dict(plain)
+    del stored["data"]["source"]
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(stored)))
+    assert stored_config(tmp_path / "config.yaml") == plain
