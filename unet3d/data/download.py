@@ -35,15 +35,11 @@ def download(data: DataConfig) -> Dataset:
     try:
         return _download(data, Path(data.root).resolve())
     except OSError as error:  # of the disk: those of the connection are told by `transfer`
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise DataError(
-            f"{error.filename or data.root}: {error.strerror or error}; "
-            + (
-                "free some space, and type the same command: it goes on"
-                if full
-                else "see data.root"
-            )
-        ) from error
+        fix = "see data.root"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fix = "free some space, and type the same command: it goes on"
+        place, reason = error.filename or data.root, error.strerror or error
+        raise DataError(f"{place}: {reason}; {fix}") from error
 
 
 def _download(data: DataConfig, root: Path) -> Dataset:
