@@ -57,6 +57,12 @@ from unet3d.config_errors import explain
         (["augment.flip=2"], "augment.flip: 2.0 is not possible; it must be from 0 to 1"),
         (["schedule=cosine", "epochs=1"], "schedule.warmup_epochs: 1.0 is not possible"),
         (["nodes=2"], "nodes: 2 is not possible with parallel=none"),
+        (
+            ["data=msd_brain", "data.source.url=ftp://mirror/a.tar"],
+            "data.source.url: ftp://mirror/a.tar is not possible; it must be an address",
+        ),
+        (["data=msd_brain", "data.source.checksum=md5:12"], "data.source.checksum: md5:12 is not"),
+        (["data=msd_brain", "data.source.sum=md5:12"], "data.source.sum is not a setting; did you"),
         (["data=msd"], "data.root is not set; type data.root=<value>"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ THREE_SPACINGS: Rule = (
     lambda v: len(v) == 3 and all(size > 0 for size in v),
     "must be three lengths above 0 in mm, as in [1,1,1]",
 )
+HEX_DIGITS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
 RANGE: Rule = (
     lambda v: len(v) == 2 and 0 < v[0] <= v[1],
     "must be a range [low,high] with 0 < low <= high",
@@ -27,6 +29,11 @@ RANGE: Rule = (
 
 def one_of(*names: str) -> Rule:
     return lambda v: v in names, f"must be one of {', '.join(names)}"
+
+
+def _is_checksum(value: str) -> bool:
+    algorithm, _, digits = value.lower().partition(":")
+    return len(digits) == HEX_DIGITS.get(algorithm) and set(digits) <= set(string.hexdigits)
 
 
 RULES: dict[str, Rule] = {
@@ -66,6 +73,14 @@ RULES: dict[str, Rule] = {
     "data.phantom.spacing": THREE_SPACINGS,
     "data.phantom.noise": AT_LEAST_0,
     "data.phantom.bias_field": BELOW_1,
+    "data.source.url": (
+        lambda v: re.match(r"https?://[^/\s]", v) is not None,
+        "must be an address that begins with http:// or https://",
+    ),
+    "data.source.checksum": (
+        _is_checksum,
+        f"must be <algorithm>:<hex digits>, with one of {', '.join(HEX_DIGITS)}",
+    ),
     "model.norm": one_of("batch", "sync_batch", "group", "instance", "none"),
     "model.filters": AT_LEAST_1,
     "model.max_filters": AT_LEAST_1,

@@ -19,6 +19,8 @@ commands
   export       a run's network for other programs
                unet3d export run=<id> output=<folder> format=savedmodel|onnx|mlflow|all
   view         pictures of a case                unet3d view image=<scan> pred=<seg> truth=<label>
+  download     fetch and unpack a data set       unet3d download data=msd_brain
+               unet3d download data=msd data.root=<folder> data.source.url=<address of an archive>
   preprocess   build the store of a data set     unet3d preprocess data=msd data.root=<folder>
   doctor       what is installed, what the data set holds (table and fingerprint.png), what the
                network needs, and patch, batch size and spacing that fit
@@ -119,6 +121,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(USAGE)
         return
     commands: dict[str, Callable[[list[str]], None]] = {
+        "download": _download,
         "preprocess": _preprocess,
         "doctor": _doctor,
         "predict": _predict,
@@ -134,6 +137,20 @@ def main(arguments: list[str] | None = None) -> None:
         print(USAGE)
         return
     _guarded(lambda: commands[name](overrides))
+
+
+def _download(overrides: list[str]) -> None:
+    from unet3d.data.download import download
+    from unet3d.log import log_to_console
+    from unet3d.training.errors import RunStopped
+
+    log_to_console()
+    try:
+        dataset = download(compose_config(overrides).data)
+    except KeyboardInterrupt:
+        told = "stopped; what has come is kept, and the same command goes on"
+        raise RunStopped(told, exit_code=130) from None
+    print(f"{len(dataset.cases)} cases in {dataset.root}")
 
 
 def _preprocess(overrides: list[str]) -> None:

@@ -32,6 +32,15 @@ class PhantomConfig:
 
 
 @dataclass
+class SourceConfig:
+    """Where `unet3d download` gets a data set: one archive that holds its folder."""
+
+    url: Optional[str] = None  # http(s) address of a .tar, .tar.gz, .tgz or .zip; None: no source
+    checksum: Optional[str] = None  # md5:<hex>, sha256:<hex>, ...; None: the archive is not checked
+    keep: bool = False  # keep the archive beside the data set once it is unpacked
+
+
+@dataclass
 class DataConfig:
     """Which cases, how they are preprocessed, and how patches are drawn from them."""
 
@@ -57,6 +66,8 @@ class DataConfig:
     foreground: float = 0.33  # share of patches centred on a foreground voxel
     prefetch: int = 4  # batches prepared ahead of the training step
     phantom: Optional[PhantomConfig] = None  # set: the data set is generated at `root` when absent
+    # None would be plainer, but Hydra cannot override a setting below it
+    source: SourceConfig = field(default_factory=SourceConfig)
 
 
 @dataclass

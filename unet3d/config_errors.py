@@ -72,6 +72,7 @@ def _settings_beside(key: str) -> list[str]:
     from unet3d.config import (
         SCHEMAS,
         PhantomConfig,
+        SourceConfig,
         SplitConfig,
         SweepConfig,
         SweepRunConfig,
@@ -85,6 +86,7 @@ def _settings_beside(key: str) -> list[str]:
     for name, node in (
         ("data.split", SplitConfig),
         ("data.phantom", PhantomConfig),
+        ("data.source", SourceConfig),
         ("validation", ValidationConfig),
         ("sweep", SweepConfig),
     ):

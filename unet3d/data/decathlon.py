@@ -45,7 +45,8 @@ def read_dataset(root: Path) -> Dataset:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(
-            f"{path}: {error.strerror}; data.root must be a folder in the Decathlon layout"
+            f"{path}: {error.strerror}; data.root must be a folder in the Decathlon layout, "
+            "which `unet3d download` can fetch"
         ) from error
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error})") from error
