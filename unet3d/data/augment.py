@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from unet3d.config import AugmentConfig
+
+TRUNCATE = 3.0  # of a Gaussian, in sigma
 
 
 @dataclass(frozen=True)
@@ -47,67 +48,94 @@ def _rotation(axis: int, angle: float) -> np.ndarray:
     return rotation
 
 
+def draw_flips(rng: np.random.Generator, augment: AugmentConfig) -> tuple[int, ...]:
+    """The axes to mirror, each with probability augment.flip."""
+    return tuple(axis for axis in range(3) if rng.random() < augment.flip)
+
+
 def resample(
-    image: np.ndarray, label: np.ndarray, spatial: Spatial, patch: tuple[int, ...]
+    image: np.ndarray,
+    label: np.ndarray,
+    spatial: Spatial,
+    patch: tuple[int, int, int],
+    centre: np.ndarray,
+    flips: tuple[int, ...] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The patch at the centre of a box: linear for the image (x, y, z, c), nearest for the label.
+    """The patch about `centre`, rotated, scaled and mirrored in one pass.
 
-    Only the patch's voxels are computed; outside the box is 0.
+    image: (x, y, z, c), float16 or float32, linearly interpolated; label: uint8 (x, y, z), the
+    nearest; both are 0 outside. centre: in voxels of the image, where the patch's middle comes
+    from. Returns float32 and uint8 of the patch's size.
     """
-    inside = (np.array(label.shape) - 1) / 2
-    offset = inside - spatial.matrix @ ((np.array(patch) - 1) / 2)
-    moved = np.empty((*patch, image.shape[-1]), dtype=np.float32)
-    for channel in range(image.shape[-1]):
-        ndimage.affine_transform(
-            np.ascontiguousarray(image[..., channel], dtype=np.float32),
-            spatial.matrix,
-            offset,
-            patch,
-            output=moved[..., channel],
-            order=1,
-        )
-    nearest = ndimage.affine_transform(label, spatial.matrix, offset, patch, order=0)
-    return moved, nearest
+    from unet3d.data.kernels import warp
+
+    middle = (np.array(patch) - 1) / 2
+    matrix = spatial.matrix.copy()
+    matrix[:, list(flips)] *= -1  # mirrored about the middle
+    moved = np.empty((*patch, image.shape[-1]), np.float32)
+    moved_label: np.ndarray = np.empty(patch, np.uint8)
+    warp(
+        np.ascontiguousarray(image, np.float32),
+        label,
+        matrix,
+        np.asarray(centre, np.float64) - matrix @ middle,
+        moved,
+        moved_label,
+    )
+    return moved, moved_label
 
 
-def flip(
-    rng: np.random.Generator, image: np.ndarray, label: np.ndarray, augment: AugmentConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mirror along each axis with probability augment.flip."""
-    axes = tuple(axis for axis in range(3) if rng.random() < augment.flip)
-    return np.flip(image, axes), np.flip(label, axes)
+def change_intensity(rng: np.random.Generator, image: np.ndarray, augment: AugmentConfig) -> None:
+    """Blur, contrast, gamma and noise, each drawn once a patch, in place.
 
-
-def change_intensity(
-    rng: np.random.Generator, image: np.ndarray, augment: AugmentConfig
-) -> np.ndarray:
-    """Blur, contrast, gamma and noise, each drawn once a patch; float32 (x, y, z, c)."""
+    image: float32 (x, y, z, c), contiguous.
+    """
     if rng.random() < augment.blur:
-        image = blur(image, rng.uniform(*augment.blur_sigma))
+        blur(image, rng.uniform(*augment.blur_sigma))
     if rng.random() < augment.contrast:
-        image = contrast(image, rng.uniform(*augment.contrast_range))
+        contrast(image, rng.uniform(*augment.contrast_range))
     if rng.random() < augment.gamma:
-        image = gamma(image, rng.uniform(*augment.gamma_range))
+        gamma(image, rng.uniform(*augment.gamma_range))
     if rng.random() < augment.noise:
-        deviation = np.float32(rng.uniform(0, augment.max_noise))
-        image = image + deviation * rng.standard_normal(image.shape, dtype=np.float32)
-    return image
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        noise *= np.float32(rng.uniform(0, augment.max_noise))
+        image += noise
 
 
-def blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """A Gaussian of `sigma` voxels along the three axes."""
-    return ndimage.gaussian_filter(image, (sigma, sigma, sigma, 0), truncate=3.0)
+def blur(image: np.ndarray, sigma: float) -> None:
+    """A Gaussian of `sigma` voxels along the three axes, cut at three of them."""
+    from unet3d.data.kernels import smooth
+
+    radius = int(TRUNCATE * sigma + 0.5)
+    weights = np.exp(-0.5 * np.square(np.arange(-radius, radius + 1) / sigma))
+    weights = (weights / weights.sum()).astype(np.float32)
+    spare = np.empty_like(image)
+    source, target = image, spare
+    for axis in range(3):
+        lines = (-1, image.shape[axis], int(np.prod(image.shape[axis + 1 :])))
+        smooth(source.reshape(lines), weights, target.reshape(lines))
+        source, target = target, source
+    image[...] = source
 
 
-def contrast(image: np.ndarray, factor: float) -> np.ndarray:
+def contrast(image: np.ndarray, factor: float) -> None:
     """Scale each channel about its mean, within its range."""
-    mean = image.mean((0, 1, 2))
-    low, high = image.min((0, 1, 2)), image.max((0, 1, 2))
-    return np.clip((image - mean) * np.float32(factor) + mean, low, high)
+    from unet3d.data.kernels import scale_and_clip, statistics
+
+    voxels = image.reshape(-1, image.shape[-1])
+    low, high, mean = statistics(voxels)
+    scale = np.full_like(mean, factor)
+    scale_and_clip(voxels, scale, mean - scale * mean, low, high)
 
 
-def gamma(image: np.ndarray, exponent: float) -> np.ndarray:
+def gamma(image: np.ndarray, exponent: float) -> None:
     """Raise each channel, scaled to [0, 1], to `exponent`, and scale back to its range."""
-    low = image.min((0, 1, 2))
-    span = np.maximum(image.max((0, 1, 2)) - low, np.float32(1e-7))
-    return ((image - low) / span) ** np.float32(exponent) * span + low
+    from unet3d.data.kernels import scale_and_clip, statistics
+
+    voxels = image.reshape(-1, image.shape[-1])
+    low, high, _ = statistics(voxels)
+    span = np.maximum(high - low, np.float32(1e-7))
+    zero, one = np.zeros_like(low), np.ones_like(low)
+    scale_and_clip(voxels, one / span, -low / span, zero, one)
+    np.power(voxels, np.float32(exponent), out=voxels)  # NumPy's is vectorised
+    scale_and_clip(voxels, span, low, low, high)

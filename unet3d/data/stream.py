@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unet3d.config import AugmentConfig, ConfigError, DataConfig
-from unet3d.data.augment import Spatial, change_intensity, draw_spatial, flip, resample
-from unet3d.data.store import Store
+from unet3d.data.augment import Spatial, change_intensity, draw_flips, draw_spatial, resample
+from unet3d.data.store import Store, Window
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -55,12 +55,13 @@ class PatchStream:
         rng = generator(self.seed, SAMPLE, epoch, position)
         spatial = draw_spatial(rng, self.augment)
         start = self._draw_start(rng, case)
-        image, label = self._read(case, start, spatial)
-        image, label = flip(rng, image, label, self.augment)
-        # 16 bits up to here: the one pass that widens also lays the flipped voxels out in order.
-        image = np.ascontiguousarray(image, dtype=np.float32)
-        image = change_intensity(rng, image, self.augment)
-        return np.ascontiguousarray(image), np.ascontiguousarray(label)
+        flips = draw_flips(rng, self.augment)
+        if spatial.identity:
+            image, label = self._read(case, start, flips)
+        else:
+            image, label = self._read_warped(case, start, spatial, flips)
+        change_intensity(rng, image, self.augment)
+        return image, label
 
     def _draw_start(self, rng: np.random.Generator, case: str) -> list[int]:
         """The patch's first voxel: around foreground, or anywhere; centred where it is larger."""
@@ -77,28 +78,39 @@ class PatchStream:
         return [r // 2 if r < 0 else a for a, r in zip(anywhere, room, strict=True)]
 
     def _read(
-        self, case: str, start: Sequence[int], spatial: Spatial
+        self, case: str, start: Sequence[int], flips: tuple[int, ...]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read the box that the patch needs, with zeros outside the volume, and resample it."""
-        extent = spatial.extent(self.patch_shape)
-        # An odd difference would move the centre by half a voxel.
-        extent = tuple(e + (e - w) % 2 for e, w in zip(extent, self.patch_shape, strict=True))
-        first = [s - (e - w) // 2 for s, e, w in zip(start, extent, self.patch_shape, strict=True)]
-        shape = self.store.cases[case].shape
-        x, y, z = (
-            slice(max(f, 0), min(f + e, size))
-            for f, e, size in zip(first, extent, shape, strict=True)
-        )
-        margins = [
-            (w.start - f, f + e - w.stop) for w, f, e in zip((x, y, z), first, extent, strict=True)
-        ]
-        image = self.store.image(case, (x, y, z))
-        label = self.store.label(case, (x, y, z))
+        """The patch that begins at `start`, mirrored, with zeros outside the volume."""
+        window, margins = self._window(case, start, self.patch_shape)
+        image, label = self.store.image(case, window), self.store.label(case, window)
         if any(before or after for before, after in margins):
             image, label = np.pad(image, [*margins, (0, 0)]), np.pad(label, margins)
-        if spatial.identity:
-            return image, label
-        return resample(image, label, spatial, self.patch_shape)
+        # 16 bits up to here: the one pass that widens also lays the flipped voxels out in order.
+        image = np.ascontiguousarray(np.flip(image, flips), dtype=np.float32)
+        return image, np.ascontiguousarray(np.flip(label, flips))
+
+    def _read_warped(
+        self, case: str, start: Sequence[int], spatial: Spatial, flips: tuple[int, ...]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The patch about the same middle, rotated and scaled; its voxels alone are computed."""
+        middle = [s + (width - 1) / 2 for s, width in zip(start, self.patch_shape, strict=True)]
+        extent = spatial.extent(self.patch_shape)
+        first = [round(m - (e - 1) / 2) for m, e in zip(middle, extent, strict=True)]
+        window, _ = self._window(case, first, extent)
+        image, label = self.store.image(case, window), self.store.label(case, window)
+        centre = np.array(middle) - [part.start for part in window]
+        return resample(image, label, spatial, self.patch_shape, centre, flips)
+
+    def _window(
+        self, case: str, first: Sequence[int], extent: Sequence[int]
+    ) -> tuple[Window, list[tuple[int, int]]]:
+        """The part of a box that lies in the volume, and what is missing before and after it."""
+        parts, margins = [], []
+        for begin, width, size in zip(first, extent, self.store.cases[case].shape, strict=True):
+            part = slice(min(max(begin, 0), size), max(min(begin + width, size), 0))
+            parts.append(part)
+            margins.append((part.start - begin, begin + width - part.stop))
+        return (parts[0], parts[1], parts[2]), margins
 
     def dataset(
         self,
