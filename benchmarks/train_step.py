@@ -51,6 +51,7 @@ def measure(folder: Path, augment: str, arguments: argparse.Namespace) -> tuple[
             "epochs=1000",
         ]
     )
+    from unet3d.parallel.place import ALONE
     from unet3d.tracking.run import start_run
     from unet3d.training.checkpoint import Progress, save_checkpoint
     from unet3d.training.loop import Training, run_epoch
@@ -58,10 +59,10 @@ def measure(folder: Path, augment: str, arguments: argparse.Namespace) -> tuple[
     from unet3d.training.step import make_train_step
     from unet3d.training.stop import StopRequest
 
-    setup = make_setup(config)
+    setup = make_setup(config, ALONE)
     tracker, run = start_run(config, None)
     training = Training(**vars(setup), tracker=tracker, folder=run, stop=StopRequest())
-    step = make_train_step(setup.state, config, setup.targets, setup.strategy)
+    step = make_train_step(setup.state, setup.config, setup.targets, setup.strategy)
     batches = iter(setup.stream.dataset())
     images, labels = next(batches)
     for _ in range(3):

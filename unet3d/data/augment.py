@@ -53,6 +53,16 @@ def draw_flips(rng: np.random.Generator, augment: AugmentConfig) -> tuple[int, .
     return tuple(axis for axis in range(3) if rng.random() < augment.flip)
 
 
+def to_float32(image: np.ndarray, flips: tuple[int, ...] = ()) -> np.ndarray:
+    """A contiguous image (x, y, z, c) of float16 or bfloat16 in float32, mirrored along `flips`."""
+    from unet3d.data.kernels import widen
+
+    wide = np.empty(image.shape, np.float32)
+    mirrored = np.array([axis in flips for axis in range(3)])
+    widen(image.view(np.uint16), image.dtype == np.float16, mirrored, wide)
+    return wide
+
+
 def resample(
     image: np.ndarray,
     label: np.ndarray,
@@ -63,8 +73,8 @@ def resample(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The patch about `centre`, rotated, scaled and mirrored in one pass.
 
-    image: (x, y, z, c), float16 or float32, linearly interpolated; label: uint8 (x, y, z), the
-    nearest; both are 0 outside. centre: in voxels of the image, where the patch's middle comes
+    image: (x, y, z, c) of 16 bits, linearly interpolated; label: uint8 (x, y, z), the nearest;
+    both are 0 outside. centre: in voxels of the image, where the patch's middle comes
     from. Returns float32 and uint8 of the patch's size.
     """
     from unet3d.data.kernels import warp
@@ -75,7 +85,7 @@ def resample(
     moved = np.empty((*patch, image.shape[-1]), np.float32)
     moved_label: np.ndarray = np.empty(patch, np.uint8)
     warp(
-        np.ascontiguousarray(image, np.float32),
+        to_float32(image),
         label,
         matrix,
         np.asarray(centre, np.float64) - matrix @ middle,

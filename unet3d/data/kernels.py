@@ -21,6 +21,87 @@ def compiled(function: Any) -> Any:
 
 
 @compiled
+def widen(bits: np.ndarray, half: bool, flips: np.ndarray, image: np.ndarray) -> None:
+    """Fill float32 `image` (x, y, z, c) from float16 (half) or bfloat16 bits, mirrored.
+
+    bits: uint16, contiguous; flips: boolean, whether to mirror each of the three axes.
+    """
+    sx, sy, sz, channels = bits.shape
+    row = np.empty(sz * channels, np.float32)
+    for i in range(sx):
+        for j in range(sy):
+            source = bits[sx - 1 - i if flips[0] else i, sy - 1 - j if flips[1] else j].reshape(-1)
+            target = image[i, j].reshape(-1)
+            values = row if flips[2] else target
+            for n in range(source.size):
+                word = np.uint32(source[n])
+                if half:
+                    # Not by way of subnormal floats, which TensorFlow's threads take for 0.
+                    moved = (word & np.uint32(0x7FFF)) << np.uint32(13)
+                    normal: float = np.uint32(moved + np.uint32(112 << 23)).view(np.float32)
+                    tiny = np.float32(word & np.uint32(0x3FF)) * np.float32(2.0**-24)
+                    size = normal if word & np.uint32(0x7C00) else tiny
+                    values[n] = -size if word & np.uint32(0x8000) else size
+                else:
+                    values[n] = np.uint32(word << np.uint32(16)).view(np.float32)
+            if flips[2]:
+                for k in range(sz):
+                    for channel in range(channels):
+                        image[i, j, k, channel] = row[(sz - 1 - k) * channels + channel]
+
+
+@compiled
+def inner_range(
+    origin: np.ndarray, step: np.ndarray, length: int, shape: tuple[int, int, int]
+) -> tuple[int, int]:
+    """The k in [0, length) for which origin + k * step has all its neighbours in `shape`."""
+    first, last = 0, length
+    for axis in range(3):
+        # A little inside, so that rounding cannot put a neighbour outside.
+        low, high = 1e-6 - origin[axis], shape[axis] - 1 - 1e-6 - origin[axis]
+        if step[axis] < 0:
+            low, high = -high, -low
+        pace = abs(step[axis])
+        if pace < 1e-12:
+            if low > 0 or high < 0:
+                return 0, 0
+            continue
+        first = max(first, int(np.ceil(min(max(low / pace, -1.0), length))))
+        last = min(last, int(np.floor(min(max(high / pace, -1.0), length))) + 1)
+    return (first, last) if first < last else (0, 0)
+
+
+@compiled
+def _warp_border(
+    image: np.ndarray,
+    label: np.ndarray,
+    x: float,
+    y: float,
+    z: float,
+    moved: np.ndarray,
+    moved_label: np.ndarray,
+    k: int,
+) -> None:
+    """One voxel, some of whose neighbours may lie outside, where they count as 0."""
+    sx, sy, sz, channels = image.shape
+    a, b, c = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
+    u, v, w = np.float32(x - a), np.float32(y - b), np.float32(z - c)
+    for channel in range(channels):
+        moved[channel] = 0
+    for corner in range(8):
+        da, db, dc = corner >> 2, corner >> 1 & 1, corner & 1
+        if 0 <= a + da < sx and 0 <= b + db < sy and 0 <= c + dc < sz:
+            weight = u if da else np.float32(1) - u
+            weight *= v if db else np.float32(1) - v
+            weight *= w if dc else np.float32(1) - w
+            for channel in range(channels):
+                moved[channel] += weight * image[a + da, b + db, c + dc, channel]
+    a, b, c = int(np.floor(x + 0.5)), int(np.floor(y + 0.5)), int(np.floor(z + 0.5))
+    inside = 0 <= a < sx and 0 <= b < sy and 0 <= c < sz
+    moved_label[k] = label[a, b, c] if inside else 0
+
+
+@compiled
 def warp(
     image: np.ndarray,
     label: np.ndarray,
@@ -32,56 +113,57 @@ def warp(
     """Fill `moved` from where `matrix` @ voxel + `offset` lies in the image; label: the nearest.
 
     image: float32 (x, y, z, c), linearly interpolated, 0 outside; label: uint8 (x, y, z);
-    matrix: (3, 3), offset: (3,), float64; moved, moved_label: of the patch.
+    matrix: (3, 3), offset: (3,), float64; moved, moved_label: of the patch. A row along z is
+    computed in passes without branches, but for its ends, where neighbours may lie outside.
     """
-    sx, sy, sz, channels = image.shape
-    half, one = np.float64(0.5), np.float32(1)
+    _, sy, sz, channels = image.shape
+    length = moved.shape[2]
+    voxels, labels = image.reshape(-1), label.reshape(-1)
+    place = np.empty(length, np.int64)
+    u, v, w = (
+        np.empty(length, np.float32),
+        np.empty(length, np.float32),
+        np.empty(length, np.float32),
+    )
+    origin: np.ndarray = np.empty(3, np.float64)
     for i in range(moved.shape[0]):
         for j in range(moved.shape[1]):
-            for k in range(moved.shape[2]):
-                x = matrix[0, 0] * i + matrix[0, 1] * j + matrix[0, 2] * k + offset[0]
-                y = matrix[1, 0] * i + matrix[1, 1] * j + matrix[1, 2] * k + offset[1]
-                z = matrix[2, 0] * i + matrix[2, 1] * j + matrix[2, 2] * k + offset[2]
-                fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
-                u, v, w = np.float32(x - fx), np.float32(y - fy), np.float32(z - fz)
-                if 0 <= fx < sx - 1 and 0 <= fy < sy - 1 and 0 <= fz < sz - 1:
-                    # Unsigned, or each index is tested for counting from the end.
-                    a, b, c = np.uintp(fx), np.uintp(fy), np.uintp(fz)
-                    a1, b1, c1 = a + np.uintp(1), b + np.uintp(1), c + np.uintp(1)
-                    w00, w01 = (one - u) * (one - v), (one - u) * v
-                    w10, w11 = u * (one - v), u * v
-                    for channel in range(channels):
-                        low = (
-                            w00 * image[a, b, c, channel]
-                            + w01 * image[a, b1, c, channel]
-                            + w10 * image[a1, b, c, channel]
-                            + w11 * image[a1, b1, c, channel]
-                        )
-                        high = (
-                            w00 * image[a, b, c1, channel]
-                            + w01 * image[a, b1, c1, channel]
-                            + w10 * image[a1, b, c1, channel]
-                            + w11 * image[a1, b1, c1, channel]
-                        )
-                        moved[i, j, k, channel] = low + w * (high - low)
-                    p, q, r = np.uintp(x + half), np.uintp(y + half), np.uintp(z + half)
-                    moved_label[i, j, k] = label[p, q, r]
-                    continue
-                # At the border some of the eight neighbours are outside, and count as 0.
-                for channel in range(channels):
-                    moved[i, j, k, channel] = 0
-                for corner in range(8):
-                    da, db, dc = corner >> 2, corner >> 1 & 1, corner & 1
-                    e, f, g = int(fx) + da, int(fy) + db, int(fz) + dc
-                    if 0 <= e < sx and 0 <= f < sy and 0 <= g < sz:
-                        weight = u if da else one - u
-                        weight *= v if db else one - v
-                        weight *= w if dc else one - w
-                        for channel in range(channels):
-                            moved[i, j, k, channel] += weight * image[e, f, g, channel]
-                e, f, g = int(np.floor(x + half)), int(np.floor(y + half)), int(np.floor(z + half))
-                inside = 0 <= e < sx and 0 <= f < sy and 0 <= g < sz
-                moved_label[i, j, k] = label[e, f, g] if inside else 0
+            for axis in range(3):
+                origin[axis] = matrix[axis, 0] * i + matrix[axis, 1] * j + offset[axis]
+            first, last = inner_range(origin, matrix[:, 2], length, label.shape)
+            for k in range(length):
+                if k < first or k >= last:
+                    x, y, z = origin + matrix[:, 2] * k
+                    _warp_border(image, label, x, y, z, moved[i, j, k], moved_label[i, j], k)
+            for k in range(first, last):
+                x = origin[0] + matrix[0, 2] * k
+                y = origin[1] + matrix[1, 2] * k
+                z = origin[2] + matrix[2, 2] * k
+                a, b, c = np.int64(x), np.int64(y), np.int64(z)
+                u[k], v[k], w[k] = x - a, y - b, z - c
+                place[k] = (a * sy + b) * sz + c
+            for channel in range(channels):
+                # Slices, so that the eight neighbours of a voxel have one index.
+                at_000 = voxels[channel:]
+                at_001 = at_000[channels:]
+                at_010, at_011 = at_000[sz * channels :], at_001[sz * channels :]
+                at_100, at_101 = at_000[sy * sz * channels :], at_001[sy * sz * channels :]
+                at_110, at_111 = at_010[sy * sz * channels :], at_011[sy * sz * channels :]
+                for k in range(first, last):
+                    n = np.uint64(place[k] * channels)  # unsigned: never counted from the end
+                    low_0 = at_000[n] + w[k] * (at_001[n] - at_000[n])
+                    low_1 = at_010[n] + w[k] * (at_011[n] - at_010[n])
+                    high_0 = at_100[n] + w[k] * (at_101[n] - at_100[n])
+                    high_1 = at_110[n] + w[k] * (at_111[n] - at_110[n])
+                    low = low_0 + v[k] * (low_1 - low_0)
+                    high = high_0 + v[k] * (high_1 - high_0)
+                    moved[i, j, k, channel] = low + u[k] * (high - low)
+            for k in range(first, last):
+                nearest = place[k]
+                nearest += sy * sz if u[k] >= 0.5 else 0
+                nearest += sz if v[k] >= 0.5 else 0
+                nearest += 1 if w[k] >= 0.5 else 0
+                moved_label[i, j, k] = labels[np.uint64(nearest)]
 
 
 @compiled

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unet3d.config import AugmentConfig, ConfigError, DataConfig
-from unet3d.data.augment import Spatial, change_intensity, draw_flips, draw_spatial, resample
+from unet3d.data.augment import (
+    Spatial,
+    change_intensity,
+    draw_flips,
+    draw_spatial,
+    resample,
+    to_float32,
+)
 from unet3d.data.store import Store, Window
 
 if TYPE_CHECKING:
@@ -85,9 +92,7 @@ class PatchStream:
         image, label = self.store.image(case, window), self.store.label(case, window)
         if any(before or after for before, after in margins):
             image, label = np.pad(image, [*margins, (0, 0)]), np.pad(label, margins)
-        # 16 bits up to here: the one pass that widens also lays the flipped voxels out in order.
-        image = np.ascontiguousarray(np.flip(image, flips), dtype=np.float32)
-        return image, np.ascontiguousarray(np.flip(label, flips))
+        return to_float32(image, flips), np.ascontiguousarray(np.flip(label, flips))
 
     def _read_warped(
         self, case: str, start: Sequence[int], spatial: Spatial, flips: tuple[int, ...]
