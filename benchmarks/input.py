@@ -36,13 +36,14 @@ def main() -> None:
     parser.add_argument("--patch", type=int, default=96)
     parser.add_argument("--seconds", type=float, default=8.0, help="of a measurement")
     parser.add_argument("--rounds", type=int, default=2, help="the best of so many counts")
+    parser.add_argument("--presets", nargs="+", default=PRESETS, help="of conf/augment")
     parser.add_argument("--peer", default=sys.executable, help="Python that has torch and monai")
     parser.add_argument("--side", nargs=3, help="for the processes that this one starts")
     arguments = parser.parse_args()
     if arguments.side:
         side, preset, folder = arguments.side
         if side == "records":
-            write_records(Path(folder))
+            write_records(Path(arguments.root), Path(folder))
             return
         run_side(side, preset, Path(folder), arguments)
         return
@@ -55,15 +56,18 @@ def main() -> None:
         print("torch or monai is not installed: it is left out")
     with tempfile.TemporaryDirectory() as folder:
         write_peers_data(arguments, Path(folder))
+        records = ["--root", arguments.root, "--side", "records", "none", folder]
         subprocess.run(
-            [sys.executable, __file__, "--side", "records", "none", folder],
+            [sys.executable, __file__, *records],
             check=True,
             capture_output=True,
         )
         print(f"patches of {arguments.patch}^3, batch {BATCH}, {os.cpu_count()} cores")
         print(f"{'':<26}{'augment':<9}{'patches/s':>10}{'CPU ms/patch':>14}{'MB read/patch':>15}")
         best: dict[tuple[str, str], dict[str, float]] = {}
-        jobs = [(side, preset) for preset in PRESETS for side in sides] + [("tfrecord", "none")]
+        jobs = [(side, preset) for preset in arguments.presets for side in sides]
+        if "none" in arguments.presets:
+            jobs.append(("tfrecord", "none"))
         for side, preset in jobs * arguments.rounds:
             found = measure(sides.get(side, sys.executable), side, preset, folder, arguments)
             before = best.get((side, preset), found)
@@ -76,11 +80,13 @@ def main() -> None:
 
 def print_ratios(best: dict[tuple[str, str], dict[str, float]]) -> None:
     """unet3d's patches a second over the better of MONAI's; bytes read over TFRecord's."""
-    for preset in PRESETS:
+    for preset in dict.fromkeys(preset for _, preset in best):
         peers = [found for (side, p), found in best.items() if "monai" in side and p == preset]
         if peers:
             rate = max(found["rate"] for found in peers)
             print(f"augment={preset}: {best['unet3d', preset]['rate'] / rate:.2f} times MONAI's")
+    if ("unet3d", "none") not in best:
+        return
     ours, theirs = best["unet3d", "none"], best["tfrecord", "none"]
     print(f"patches a second: {ours['rate'] / theirs['rate']:.2f} times TFRecord's")
     print(f"bytes read a patch: 1 / {theirs['mb'] / ours['mb']:.1f} of TFRecord's")
@@ -157,26 +163,28 @@ def write_peers_data(arguments: argparse.Namespace, folder: Path) -> None:
     store = preprocess(brats_config(arguments, folder, "none").data, progress=False)
     for number, case in enumerate(store.cases):
         image = np.moveaxis(store.image(case).astype(np.float32), -1, 0)
-        label = store.label(case)[np.newaxis]
-        np.savez(folder / f"{number}.npz", image=image, label=label)
+        np.savez(folder / f"{number}.npz", image=image, label=store.label(case)[np.newaxis])
 
 
-def write_records(folder: Path) -> None:
-    """The .npz files as one TFRecord a case, uncompressed, as the recipe has them."""
+def write_records(root: Path, folder: Path) -> None:
+    """The files' whole volumes as one TFRecord a case, float32 and uncompressed."""
+    import nibabel
     import tensorflow as tf
 
-    for path in folder.glob("*.npz"):
-        with np.load(path) as file, tf.io.TFRecordWriter(str(path.with_suffix(".tfrecord"))) as out:
-            image = np.moveaxis(file["image"], 0, -1)
-            values = {
-                "image": tf.io.serialize_tensor(tf.constant(image)).numpy(),
-                "label": tf.io.serialize_tensor(tf.constant(file["label"][0])).numpy(),
-            }
-            features = {
-                key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-                for key, value in values.items()
-            }
-            example = tf.train.Example(features=tf.train.Features(feature=features))
+    from unet3d.data.decathlon import read_dataset
+
+    dataset = read_dataset(root)
+    for case in dataset.cases:
+        image = nibabel.load(dataset.file(case.image)).get_fdata(dtype=np.float32)
+        label = np.asarray(nibabel.load(dataset.file(case.label)).dataobj, np.uint8)
+        features = {
+            key: tf.train.Feature(
+                bytes_list=tf.train.BytesList(value=[tf.io.serialize_tensor(values).numpy()])
+            )
+            for key, values in (("image", image), ("label", label))
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=features))
+        with tf.io.TFRecordWriter(str(folder / f"{case.id}.tfrecord")) as out:
             out.write(example.SerializeToString())
 
 
