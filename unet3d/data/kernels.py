@@ -120,6 +120,8 @@ def warp(
     _, sy, sz, channels = image.shape
     length = moved.shape[2]
     voxels, labels = image.reshape(-1), label.reshape(-1)
+    z_step, y_step = np.uintp(channels), np.uintp(sz * channels)
+    x_step = np.uintp(sy * sz * channels)
     place = np.empty(length, np.int32)
     dx, dy, dz = np.float32(matrix[0, 2]), np.float32(matrix[1, 2]), np.float32(matrix[2, 2])
     u, v, w = (
@@ -145,20 +147,16 @@ def warp(
                 u[k], v[k], w[k] = x - np.float32(a), y - np.float32(b), z - np.float32(c)
                 place[k] = (a * np.int32(sy) + b) * np.int32(sz) + c
             for channel in range(channels):
-                # Slices, so that the eight neighbours of a voxel have one index.
-                at_000 = voxels[channel:]
-                at_001 = at_000[channels:]
-                at_010, at_011 = at_000[sz * channels :], at_001[sz * channels :]
-                at_100, at_101 = at_000[sy * sz * channels :], at_001[sy * sz * channels :]
-                at_110, at_111 = at_010[sy * sz * channels :], at_011[sy * sz * channels :]
                 for k in range(first, last):
-                    n = np.uintp(place[k]) * np.uintp(
-                        channels
-                    )  # unsigned: never counted from the end
-                    low_0 = at_000[n] + w[k] * (at_001[n] - at_000[n])
-                    low_1 = at_010[n] + w[k] * (at_011[n] - at_010[n])
-                    high_0 = at_100[n] + w[k] * (at_101[n] - at_100[n])
-                    high_1 = at_110[n] + w[k] * (at_111[n] - at_110[n])
+                    # Unsigned, or an index would be tested for counting from the end.
+                    n = np.uintp(place[k] * np.int32(channels) + np.int32(channel))
+                    low_0 = voxels[n] + w[k] * (voxels[n + z_step] - voxels[n])
+                    n += y_step
+                    low_1 = voxels[n] + w[k] * (voxels[n + z_step] - voxels[n])
+                    n += x_step
+                    high_1 = voxels[n] + w[k] * (voxels[n + z_step] - voxels[n])
+                    n -= y_step
+                    high_0 = voxels[n] + w[k] * (voxels[n + z_step] - voxels[n])
                     low = low_0 + v[k] * (low_1 - low_0)
                     high = high_0 + v[k] * (high_1 - high_0)
                     moved[i, j, k, channel] = low + u[k] * (high - low)

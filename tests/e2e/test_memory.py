@@ -1,0 +1,86 @@
+"""A trainer's memory depends neither on the size of the data set nor on how long it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import REPOSITORY
+from unet3d.config import PhantomConfig
+from unet3d.data.phantom import ensure_phantoms
+
+TRAINER = """
+import json, sys
+import unet3d.training.loop as loop
+from unet3d.cli import compose_config
+from unet3d.log import log_to_console
+from unet3d.training.job import run_training
+
+resident, epoch = [], loop.run_epoch
+
+def measured(*arguments):
+    times = epoch(*arguments)
+    lines = open("/proc/self/status").read().splitlines()
+    resident.append(next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")))
+    return times
+
+loop.run_epoch = measured
+log_to_console()
+run_training(compose_config(sys.argv[1:]), sys.argv[1:])
+print(json.dumps(resident))
+"""
+
+
+@pytest.fixture(scope="module")
+def data_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders 20 and 200 of as many cases: links to the files of four phantoms."""
+    folder = tmp_path_factory.mktemp("many")
+    ensure_phantoms(folder / "few", PhantomConfig(cases=4, shape=[32, 32, 24], spacing=[5.0] * 3))
+    description = json.loads((folder / "few" / "dataset.json").read_text())
+    few = description["training"]
+    for count in (20, 200):
+        root = folder / str(count)
+        entries = []
+        for number in range(count):
+            entry = {}
+            for kind in ("image", "label"):
+                source = folder / "few" / few[number % 4][kind]
+                target = root / source.parent.name / f"case_{number:03d}.nii.gz"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.link(source, target)
+                entry[kind] = f"./{source.parent.name}/{target.name}"
+            entries.append(entry)
+        text = json.dumps({**description, "training": entries, "numTraining": count})
+        (root / "dataset.json").write_text(text)
+    return folder
+
+
+def resident(folder: Path, cases: int, epochs: int) -> list[int]:
+    """Resident memory of a training process, kB, after each epoch of 100 steps."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", TRAINER, "experiment=smoke", "data=msd", "augment=full"),
+            *(f"data.root={folder / str(cases)}", "data.patch=[16,16,16]", "batch_size=1"),
+            *(f"epochs={epochs}", "steps_per_epoch=100", "tracking=none", "val_every=100"),
+            *(f"output_dir={folder / 'outputs'}", "data.split={train:0.98,val:0.01,test:0.01}"),
+            "validation.cases=1",
+        ],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_memory_is_steady(data_sets: Path) -> None:
+    """200 cases need no more than 20 do, and 500 further steps no more than the first 100."""
+    many, few = resident(data_sets, 200, 6), resident(data_sets, 20, 2)
+    assert max(many[1:]) < 1.02 * many[0]
+    assert abs(many[1] - few[1]) < 0.03 * few[1]
