@@ -20,6 +20,8 @@ commands
                unet3d export run=<id> output=<folder> format=savedmodel|onnx|mlflow|all
   view         pictures of a case                unet3d view image=<scan> pred=<seg> truth=<label>
   preprocess   build the store of a data set     unet3d preprocess data=msd data.root=<folder>
+               over a Ray cluster                unet3d preprocess ... parallel=experiment [nodes=n]
+               read it again, check its sums     unet3d preprocess ... verify=true
   doctor       what is installed, and what the configured network needs
   report       the table and the page of a sweep    unet3d report sweep=<name>
 
@@ -136,12 +138,25 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _preprocess(overrides: list[str]) -> None:
-    from unet3d.data.preprocess import preprocess
+    from dataclasses import fields
+
+    from unet3d.config import PreprocessConfig
     from unet3d.log import log_to_console
+    from unet3d.preprocessing import preprocess_command
+    from unet3d.training.errors import RunStopped
 
     log_to_console()
-    store = preprocess(compose_config(overrides).data)
-    print(f"{len(store.cases)} cases in {store.path}")
+    names = tuple(f"{field.name}=" for field in fields(PreprocessConfig))
+    # These are of the command; the others are settings of a training as well.
+    own = typed(PreprocessConfig, [o for o in overrides if o.startswith(names)])
+    config = compose_config([o for o in overrides if not o.startswith(names)])
+    try:
+        code = preprocess_command(config, own)
+    except KeyboardInterrupt:
+        told = "stopped; cases that are ready stay, and the same command goes on"
+        raise RunStopped(told, exit_code=130) from None
+    if code:
+        sys.exit(code)
 
 
 def _predict(overrides: list[str]) -> None:

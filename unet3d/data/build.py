@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from unet3d.config import DataConfig
+from unet3d.data.checksum import file_crc32, sealed
 from unet3d.data.decathlon import Case, Dataset
 from unet3d.data.errors import DataError
 from unet3d.data.geometry import Geometry, describe, orient, orientation
@@ -158,10 +159,10 @@ def _write(
     np.savez(folder / "foreground.npz", **arrays)
     files = {}
     for name in CASE_FILES[:-1]:
-        content = (folder / name).read_bytes()
-        files[name] = {"bytes": len(content), "crc32": f"{zlib.crc32(content):08x}"}
-    text = json.dumps({"case": asdict(stored), "geometry": geometry, "files": files}, indent=1)
-    (folder / "case.json").write_text(text)
+        path = folder / name
+        files[name] = {"bytes": path.stat().st_size, "crc32": file_crc32(path)}
+    described = {"case": asdict(stored), "geometry": geometry, "files": files}
+    (folder / "case.json").write_text(json.dumps(sealed(described), indent=1))
 
 
 def write_array(path: Path, array: np.ndarray, codec: str = "LZ4", level: int = 5) -> None:
