@@ -3,47 +3,28 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unet3d.config import Config, DataConfig
-from unet3d.data.atomic import remove_stale, temporary_folder
+from unet3d.data.atomic import temporary_folder
 from unet3d.data.decathlon import Case, Dataset
 from unet3d.data.errors import DataError
-from unet3d.data.preprocess import build_or_reuse, preprocess
+from unet3d.data.preprocess import preprocess
 from unet3d.data.store import Store, StoredCase
-from unet3d.log import collect_lines
 from unet3d.parallel.cluster import fitting_nodes, offer, ray_cluster
 from unet3d.parallel.lost import told
+from unet3d.parallel.preprocess_task import Built, Work, build_here, visit
 from unet3d.training.errors import RunError
 
 log = logging.getLogger(__name__)
 ALONE_SECONDS = 120.0  # without a node and without a case ending, after which a cluster is given up
 LOOK_SECONDS = 5.0  # between two looks at the nodes while no case ends
 STOP_SECONDS = 5.0  # for cases under way to clear their folders
-
-
-@dataclass(frozen=True)
-class Work:
-    """What each task is sent beside its case; all paths are absolute."""
-
-    dataset: Dataset
-    data: DataConfig
-    path: Path  # of the store
-    job: Path  # a folder in it that exists while this job lasts, to be looked for
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a task sends back: the case, or what is wrong with it, and what it had to say."""
-
-    outcome: StoredCase | DataError
-    lines: list[tuple[int, str]]  # level and text of each log line
 
 
 def preprocess_in_cluster(config: Config) -> Store:
@@ -180,41 +161,3 @@ def _visits(work: Work) -> list[Any]:
         ).remote(work)
         for node in nodes
     ]
-
-
-def visit(work: Work) -> str | None:
-    """On a node: clear away what dead processes left in the store, and tell `unseen`."""
-    problem = unseen(work)
-    if problem is None:
-        remove_stale(work.path / "cases")
-    return problem
-
-
-def unseen(work: Work) -> str | None:
-    """Why this node cannot build cases of the store, by name; None where it can."""
-    description = work.dataset.root / "dataset.json"
-    for key, folder, there in (
-        ("data.root", work.dataset.root, description.is_file()),
-        ("data.store", work.path.parent, work.job.is_dir()),
-    ):
-        if not there:
-            return (
-                f"{key}: {folder} is not seen by node {os.uname().nodename}; "
-                "choose a folder that all nodes share"
-            )
-    return None
-
-
-def build_here(work: Work, case: Case) -> Built:
-    """The task of a case. Raises RunError on a node that does not see the store or the data."""
-    problem = unseen(work)  # of a node that came later
-    if problem is not None:
-        raise RunError(problem)
-    with collect_lines() as lines:
-        try:
-            outcome: StoredCase | DataError = build_or_reuse(
-                work.dataset, case, work.data, work.path
-            )
-        except DataError as error:
-            outcome = error
-    return Built(outcome, lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import StatisticsError, median
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from unet3d.checks import check_batch
 from unet3d.config import Config, ConfigError
 from unet3d.data.preprocess import preprocess
 from unet3d.data.split import Split, make_split, split_path, write_split
+from unet3d.data.stage import stage
 from unet3d.data.store import Store
 from unet3d.data.stream import PatchStream, make_stream
 from unet3d.data.targets import Targets, make_targets
@@ -33,7 +34,7 @@ class Setup:
     """Data, network and optimizer of one training."""
 
     config: Config
-    store: Store
+    store: Store  # that is read from: with data.stage_to the copy
     split: Split
     split_file: Path
     targets: Targets
@@ -79,6 +80,8 @@ def make_setup(config: Config, place: Place) -> Setup:
     Raises ConfigError or DataError for settings that do not fit each other, data or devices.
     """
     store, targets, split, stream = make_data(config)
+    near = near_store(config, store, split)
+    stream = replace(stream, store=near)
     with quiet_start():  # slow, hence only once the data is known to be good
         import tensorflow as tf
 
@@ -112,7 +115,7 @@ def make_setup(config: Config, place: Place) -> Setup:
         write_split(store, split, config.data)
     return Setup(
         config,
-        store,
+        near,
         split,
         split_file,
         targets,
@@ -123,6 +126,18 @@ def make_setup(config: Config, place: Place) -> Setup:
         place,
         baseline_speed(config),
     )
+
+
+def near_store(config: Config, store: Store, split: Split) -> Store:
+    """The store to train and validate from: with data.stage_to this node's copy of those cases.
+
+    Raises ConfigError for a folder that cannot take them.
+    """
+    if config.data.stage_to is None:
+        return store
+    val = split.val[: config.validation.cases]
+    folder = Path(config.data.stage_to)
+    return stage(store, (*split.train, *val), folder, config.data.workers)
 
 
 def baseline_speed(config: Config) -> float:
