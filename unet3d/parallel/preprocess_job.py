@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from unet3d.training.errors import RunError
 log = logging.getLogger(__name__)
 ALONE_SECONDS = 120.0  # without a node and without a case ending, after which a cluster is given up
 LOOK_SECONDS = 5.0  # between two looks at the nodes while no case ends
-STOP_SECONDS = 5.0  # for cases under way to clear their folders
+STOP_SECONDS = 5.0  # for cases under way to end, when all is stopped
 
 
 def preprocess_in_cluster(config: Config) -> Store:
@@ -85,9 +86,9 @@ def _build(
                 log.log(level, line)
             yield case, built.outcome
     finally:
-        for reference in pending:
-            ray.cancel(reference)
-        if pending:
+        if pending:  # ray.cancel was seen to abort this process where a task ends just then
+            with suppress(OSError):
+                work.job.rmdir()  # tasks that have not begun end at once
             ray.wait(list(pending), num_returns=len(pending), timeout=STOP_SECONDS)
     if lost:
         lines = [f"  {case_id}: {reason}" for case_id, reason in sorted(lost.items())]

@@ -36,10 +36,8 @@ class Built:
 
 def visit(work: Work) -> str | None:
     """On a node: clear away what dead processes left in the store, and tell `unseen`."""
-    problem = unseen(work)
-    if problem is None:
-        remove_stale(work.path / "cases")
-    return problem
+    remove_stale(work.path / "cases")
+    return unseen(work)
 
 
 def unseen(work: Work) -> str | None:
