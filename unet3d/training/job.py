@@ -108,6 +108,8 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
         *(len(cases) for cases in (split.train, split.val, split.test)),
         ", ".join(setup.targets.names),
     )
+    if config.data.stage_to is not None:
+        log.info("data: each node reads from its copy in %s", setup.store.path)
     cost = profile(setup.state.model, setup.stream.patch_shape, config.batch_size, config.precision)
     log.info(
         "%s on %s: %s parameters, %.1f GFLOP forward for a patch of %s, about %.2f GB to train",
