@@ -55,6 +55,7 @@ RULES: dict[str, Rule] = {
     "data.dtype": one_of("float16", "bfloat16"),
     "data.on_bad_case": one_of("fail", "skip"),
     "data.spacing": THREE_SPACINGS,
+    "data.stage_to": (lambda v: bool(v.strip()), "must be a folder"),
     "data.workers": AT_LEAST_1,
     "data.split.train": SHARE,
     "data.split.val": SHARE,

@@ -22,6 +22,8 @@ commands
   download     fetch and unpack a data set       unet3d download data=msd_brain
                unet3d download data=msd data.root=<folder> data.source.url=<address of an archive>
   preprocess   build the store of a data set     unet3d preprocess data=msd data.root=<folder>
+               over a Ray cluster                unet3d preprocess ... parallel=experiment [nodes=n]
+               read it again, check its sums     unet3d preprocess ... verify=true
   doctor       what is installed, what the data set holds (table and fingerprint.png), what the
                network needs, and patch, batch size and spacing that fit
   report       the table and the page of a sweep    unet3d report sweep=<name>
@@ -154,12 +156,25 @@ def _download(overrides: list[str]) -> None:
 
 
 def _preprocess(overrides: list[str]) -> None:
-    from unet3d.data.preprocess import preprocess
+    from dataclasses import fields
+
+    from unet3d.config import PreprocessConfig
     from unet3d.log import log_to_console
+    from unet3d.preprocessing import preprocess_command
+    from unet3d.training.errors import RunStopped
 
     log_to_console()
-    store = preprocess(compose_config(overrides).data)
-    print(f"{len(store.cases)} cases in {store.path}")
+    names = tuple(f"{field.name}=" for field in fields(PreprocessConfig))
+    # These are of the command; the others are settings of a training as well.
+    own = typed(PreprocessConfig, [o for o in overrides if o.startswith(names)])
+    config = compose_config([o for o in overrides if not o.startswith(names)])
+    try:
+        code = preprocess_command(config, own)
+    except KeyboardInterrupt:
+        told = "stopped; cases that are ready stay, and the same command goes on"
+        raise RunStopped(told, exit_code=130) from None
+    if code:
+        sys.exit(code)
 
 
 def _predict(overrides: list[str]) -> None:

@@ -52,6 +52,7 @@ class DataConfig:
     # mapping by another; unet3d/checks.py checks it.
     regions: Any = None
     spacing: Optional[list[float]] = None  # mm; None keeps each case's own spacing
+    stage_to: Optional[str] = None  # a node's own fast folder: the store is copied there, and read
     dtype: str = "float16"  # of stored images: float16 | bfloat16
     on_bad_case: str = "fail"  # fail | skip
     workers: Optional[int] = None  # threads that preprocess and read; None: one a core
@@ -269,6 +270,14 @@ class PostprocessConfig:
     fill_holes: bool = False
     min_volume: float = 0.0  # mm3: smaller connected parts are removed
     largest: bool = False  # only the largest connected part is kept
+
+
+@dataclass
+class PreprocessConfig:
+    """What `unet3d preprocess` takes beside the settings of a training."""
+
+    verify: bool = False  # read the complete store again instead, against its checksums
+    nodes: int = 1  # parallel=experiment or data: of the cluster, to wait for; all are used
 
 
 @dataclass

@@ -32,3 +32,24 @@ def log_to_file(path: Path) -> Iterator[None]:
     finally:
         ROOT.removeHandler(handler)
         handler.close()
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append((record.levelno, record.getMessage()))
+
+
+@contextmanager
+def collect_lines() -> Iterator[list[tuple[int, str]]]:
+    """Level and text of the project's log lines while the block runs, for another process."""
+    handler = _Lines()
+    ROOT.setLevel(logging.INFO)
+    ROOT.addHandler(handler)
+    try:
+        yield handler.lines
+    finally:
+        ROOT.removeHandler(handler)

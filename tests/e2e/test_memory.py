@@ -68,7 +68,7 @@ def resident(folder: Path, cases: int, epochs: int) -> list[int]:
             *(f"data.root={folder / str(cases)}", "data.patch=[16,16,16]", "batch_size=1"),
             *(f"epochs={epochs}", "steps_per_epoch=100", "tracking=none", "val_every=100"),
             *(f"output_dir={folder / 'outputs'}", "data.split={train:0.98,val:0.01,test:0.01}"),
-            "validation.cases=1",
+            *("validation.cases=1", "model.filters=2", "model.depth=1"),
         ],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"},
         capture_output=True,

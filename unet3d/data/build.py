@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from unet3d.config import DataConfig
+from unet3d.data.checksum import file_crc32, sealed
 from unet3d.data.decathlon import Case, Dataset
 from unet3d.data.errors import DataError
 from unet3d.data.fingerprint import Intensities, case_record
@@ -175,9 +176,10 @@ def _write(
     np.savez(folder / "foreground.npz", **arrays)
     files = {}
     for name in CASE_FILES[:-1]:
-        content = (folder / name).read_bytes()
-        files[name] = {"bytes": len(content), "crc32": f"{zlib.crc32(content):08x}"}
-    (folder / "case.json").write_text(json.dumps({**described, "files": files}, indent=1))
+        path = folder / name
+        files[name] = {"bytes": path.stat().st_size, "crc32": file_crc32(path)}
+    text = json.dumps(sealed({**described, "files": files}), indent=1)
+    (folder / "case.json").write_text(text)
 
 
 def write_array(path: Path, array: np.ndarray, codec: str = "LZ4", level: int = 5) -> None:

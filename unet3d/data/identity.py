@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from unet3d.config import DataConfig
+from unet3d.data.checksum import file_crc32
 from unet3d.data.decathlon import Dataset
 from unet3d.data.errors import DataError
 from unet3d.data.store import FORMAT
-
-BLOCK = 1 << 22  # bytes
 
 
 def input_identity(dataset: Dataset) -> list[list[Any]]:
@@ -48,6 +46,11 @@ def store_key(data: DataConfig, dataset: Dataset, identity: list[list[Any]]) -> 
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
+def store_path(data: DataConfig, key: str) -> Path:
+    """The folder of the store with this key."""
+    return Path(data.store) / f"{data.name}-{key}"
+
+
 def _file_identity(dataset: Dataset, relative: str) -> list[Any]:
     name = str(PurePosixPath(relative))  # "./a" and "a" are the same file
     try:
@@ -56,10 +59,6 @@ def _file_identity(dataset: Dataset, relative: str) -> list[Any]:
             if relative.endswith(".gz"):
                 file.seek(max(0, size - 8))
                 return [name, size, file.read(8).hex()]
-            file.seek(0)
-            checksum = 0
-            while block := file.read(BLOCK):
-                checksum = zlib.crc32(block, checksum)
-            return [name, size, f"{checksum:08x}"]
+        return [name, size, file_crc32(dataset.file(relative))]
     except (OSError, DataError):
         return [name, "unreadable", ""]  # the header stage names the reason

@@ -6,22 +6,21 @@ import json
 import logging
 import os
 import random
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from unet3d.config import DataConfig
 from unet3d.data.atomic import discard, publish, remove_stale, temporary_folder, write_text
+from unet3d.data.bar import case_bar
 from unet3d.data.build import build_case
 from unet3d.data.decathlon import Case, Dataset, read_dataset
 from unet3d.data.errors import DataError
 from unet3d.data.fingerprint import refresh_fingerprint, write_fingerprint
 from unet3d.data.handles import HANDLES
-from unet3d.data.identity import digest, input_identity, store_key
+from unet3d.data.identity import digest, input_identity, store_key, store_path
 from unet3d.data.store import (
     MARKER,
     Store,
@@ -37,12 +36,18 @@ from unet3d.data.volume import check_headers
 __all__ = ["preprocess", "store_key"]
 LOG = logging.getLogger(__name__)
 
+# (data set, cases, settings, the store's folder) -> each case as it ends, with what is stored or
+# why it cannot be used. Builds by `build_or_reuse`, in an order and in processes of its choice.
+Spread = Callable[
+    [Dataset, list[Case], DataConfig, Path], Iterator[tuple[Case, StoredCase | DataError]]
+]
 
-def preprocess(data: DataConfig, *, progress: bool = True) -> Store:
+
+def preprocess(data: DataConfig, *, progress: bool = True, spread: Spread | None = None) -> Store:
     """The store of a data set: found complete, or built from where an earlier try stopped.
 
     Raises one DataError that lists every bad case (`data.on_bad_case=fail`), or leaves those
-    cases out (`skip`). progress: show a bar when the output is a terminal.
+    cases out (`skip`). progress: show how far it is. spread: who builds; None: threads.
     """
     if data.phantom is not None:
         from unet3d.data.phantom import ensure_phantoms
@@ -51,7 +56,7 @@ def preprocess(data: DataConfig, *, progress: bool = True) -> Store:
     dataset = read_dataset(Path(data.root))
     identity = input_identity(dataset)
     key = store_key(data, dataset, identity)
-    path = Path(data.store) / f"{data.name}-{key}"
+    path = store_path(data, key)
     found = _complete(path, data.on_bad_case)
     if found is not None:
         LOG.info("data: using the complete store %s (%d cases)", path, len(found.cases))
@@ -60,7 +65,7 @@ def preprocess(data: DataConfig, *, progress: bool = True) -> Store:
     (path / "cases").mkdir(parents=True, exist_ok=True)
     remove_stale(path / "cases")
     remove_stale(path)
-    built, bad = _build_all(dataset, data, path, progress)
+    built, bad = _build_all(dataset, data, path, progress, spread)
     if bad and (data.on_bad_case == "fail" or not built):
         raise DataError(_report(bad, len(dataset.cases)))
     for case_id, reason in bad.items():
@@ -86,7 +91,7 @@ def find_store(data: DataConfig) -> Store | None:
     """
     dataset = read_dataset(Path(data.root))
     key = store_key(data, dataset, input_identity(dataset))
-    return _complete(Path(data.store) / f"{data.name}-{key}", data.on_bad_case)
+    return _complete(store_path(data, key), data.on_bad_case)
 
 
 def _complete(path: Path, on_bad_case: str) -> Store | None:
@@ -109,7 +114,7 @@ def _report(bad: dict[str, str], total: int) -> str:
 
 
 def _build_all(
-    dataset: Dataset, data: DataConfig, path: Path, progress: bool
+    dataset: Dataset, data: DataConfig, path: Path, progress: bool, spread: Spread | None
 ) -> tuple[dict[str, StoredCase], dict[str, str]]:
     """(stored cases, reason of each bad one)."""
     workers = data.workers or len(os.sched_getaffinity(0))
@@ -119,7 +124,7 @@ def _build_all(
         check_headers(dataset, case)
 
     def build(case: Case) -> StoredCase:
-        return _build_or_reuse(dataset, case, data, path / "cases" / case.id)
+        return build_or_reuse(dataset, case, data, path)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="preprocess") as pool:
         bad: dict[str, str] = {}
@@ -130,8 +135,17 @@ def _build_all(
         cases = [case for case in dataset.cases if case.id not in bad]
         random.Random(os.getpid()).shuffle(cases)
         LOG.info("data: preprocessing %d cases into %s", len(cases), path)
-        with _bar(len(cases), progress) as advance:
-            built = _run(pool, build, cases, bad, advance)
+        with case_bar("preprocessing", len(cases), progress) as advance:
+            if spread is None:
+                built = _run(pool, build, cases, bad, advance)
+            else:
+                built = {}
+                for case, outcome in spread(dataset, cases, data, path):
+                    if isinstance(outcome, DataError):
+                        bad[case.id] = str(outcome)
+                    else:
+                        built[case.id] = outcome
+                    advance()
     LOG.info("data: %d cases are ready after %.1f s", len(built), perf_counter() - start)
     return built, bad
 
@@ -160,7 +174,9 @@ def _run(
     return done
 
 
-def _build_or_reuse(dataset: Dataset, case: Case, data: DataConfig, target: Path) -> StoredCase:
+def build_or_reuse(dataset: Dataset, case: Case, data: DataConfig, path: Path) -> StoredCase:
+    """The case in the store's folder `path`, built unless it is whole there; or DataError."""
+    target = path / "cases" / case.id
     stored = _reusable(target)
     if stored is not None:
         return stored
@@ -181,21 +197,3 @@ def _reusable(target: Path) -> StoredCase | None:
     HANDLES.forget(target)
     discard(target)
     return None
-
-
-def _bar(total: int, progress: bool) -> Any:
-    """A context whose value counts one case; silent where the output is not a terminal."""
-    if not (progress and sys.stderr.isatty()):
-        return nullcontext(lambda: None)
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    @contextmanager
-    def bar() -> Any:
-        with Progress(console=Console(stderr=True)) as shown:
-            task = shown.add_task("preprocessing", total=total)
-            yield lambda: shown.advance(task)
-
-    return bar()

@@ -25,6 +25,7 @@ Window = tuple[slice, slice, slice]
 FORMAT = 2  # raised when the files of a store, or how they are computed, change
 CASE_FILES = ("image.b2nd", "label.b2nd", "foreground.npz", "case.json")
 MARKER = "store.json"
+DAMAGED = "damaged"  # in a case's folder: what `verify` has found, see unet3d.data.verify
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,16 @@ def damage(store: Store, case_id: str) -> str | None:
 
 
 def folder_damage(folder: Path) -> str | None:
-    """Why a case's folder is not whole: a file that is missing, or not of the size it had."""
+    """Why a case's folder is not whole, by its sizes or by what an earlier `verify` has found."""
+    try:
+        found = (folder / DAMAGED).read_text(errors="replace")
+    except OSError:  # there is no such mark, as a rule
+        return wrong_size(folder)
+    return f"{folder}/{found}"
+
+
+def wrong_size(folder: Path) -> str | None:
+    """A file of a case's folder that is missing, or not of the size it had; None: all are whole."""
     try:
         files = json.loads((folder / "case.json").read_text())["files"]
         for name in CASE_FILES[:-1]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 def told(error: Exception) -> str:
     """Why a worker ended, without what differs from one time to the next."""
-    from ray.exceptions import OutOfMemoryError, RayActorError
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
 
     if isinstance(error, OutOfMemoryError):
-        return "out of memory: its node had none left; ask for fewer trials at once"
+        return "out of memory: its node had none left; ask for fewer at once"
     text = str(getattr(error, "cause", None) or error)
-    if isinstance(error, RayActorError):
+    if isinstance(error, NodeDiedError):
+        return "its node was lost"
+    if isinstance(error, RayActorError | WorkerCrashedError):
         lost_node = any(clue in text for clue in ("node was terminated", "node died", "node has"))
         return "its node was lost" if lost_node else "its process was killed or ended by itself"
     lines = [line.strip() for line in text.splitlines()]

@@ -12,7 +12,10 @@ from typing import Any
 
 from unet3d.config import Config, as_dict, flatten
 
-SAME_RESULT = ("output_dir", "resume", "threads", "nodes", "data.store", "data.workers")
+SAME_RESULT = (
+    *("output_dir", "resume", "threads", "nodes"),
+    *("data.store", "data.stage_to", "data.workers"),
+)
 SAME_RESULT_UNDER = ("tracking.", "parallel.", "data.prefetch", "data.source.", "sweep.")
 MATTERS = ("parallel.lr_scaling", "parallel.warmup_epochs", "parallel.compression")
 TYPED = 8  # characters of a number; a longer one was not typed by hand

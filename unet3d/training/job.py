@@ -111,6 +111,8 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
         *(len(cases) for cases in (split.train, split.val, split.test)),
         ", ".join(setup.targets.names),
     )
+    if config.data.stage_to is not None:
+        log.info("data: each node reads from its copy in %s", setup.store.path)
     if setup.plan:
         log.info("data.patch=auto: %s", setup.plan)
     cost = profile(setup.state.model, setup.stream.patch_shape, batch, config.precision)

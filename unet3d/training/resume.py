@@ -11,6 +11,7 @@ from unet3d.training.errors import RunError
 
 MAY_CHANGE = (
     *("epochs", "patience", "val_every", "threads", "data.workers", "data.prefetch"),
+    "data.stage_to",
     *("parallel", "nodes"),  # as many workers as there are: they compute the same
 )
 MAY_CHANGE_UNDER = ("tracking.", "validation.", "parallel.")

@@ -12,6 +12,7 @@ from unet3d.checks import check_batch
 from unet3d.config import AUTO, Config, ConfigError
 from unet3d.data.preprocess import preprocess
 from unet3d.data.split import Split, make_split, split_path, write_split
+from unet3d.data.stage import stage
 from unet3d.data.store import Store
 from unet3d.data.stream import PatchStream, make_stream
 from unet3d.data.targets import Targets, make_targets
@@ -33,7 +34,7 @@ class Setup:
     """Data, network and optimizer of one training."""
 
     config: Config
-    store: Store
+    store: Store  # that is read from: with data.stage_to the copy
     split: Split
     split_file: Path
     targets: Targets
@@ -87,6 +88,7 @@ def make_setup(config: Config, place: Place) -> Setup:
     DataError for settings that do not fit each other, data or devices.
     """
     store, targets, split = make_data(config)
+    near = near_store(config, store, split)
     with quiet_start():  # slow, hence only once the data is known to be good
         import tensorflow as tf
 
@@ -111,7 +113,7 @@ def make_setup(config: Config, place: Place) -> Setup:
             seed=config.seed,
         )
     config, plan = resolve_patch(config, store, split, model, strategy, place)
-    stream = stream_of(config, store, split)
+    stream = stream_of(config, near, split)
     with strategy.scope():
         schedule = make_schedule(*scaled(config, replicas), stream.steps_per_epoch, config.epochs)
         state = make_state(
@@ -125,7 +127,7 @@ def make_setup(config: Config, place: Place) -> Setup:
         write_split(store, split, config.data)
     return Setup(
         config,
-        store,
+        near,
         split,
         split_file,
         targets,
@@ -137,6 +139,18 @@ def make_setup(config: Config, place: Place) -> Setup:
         baseline_speed(config),
         plan,
     )
+
+
+def near_store(config: Config, store: Store, split: Split) -> Store:
+    """The store to train and validate from: with data.stage_to this node's copy of those cases.
+
+    Raises ConfigError for a folder that cannot take them.
+    """
+    if config.data.stage_to is None:
+        return store
+    val = split.val[: config.validation.cases]
+    folder = Path(config.data.stage_to)
+    return stage(store, (*split.train, *val), folder, config.data.workers)
 
 
 def baseline_speed(config: Config) -> float:
