@@ -6,7 +6,7 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from unet3d.cli import compose_config
+from unet3d.cli import compose_config, main
 from unet3d.config import ConfigError
 from unet3d.config_errors import explain
 
@@ -94,3 +94,11 @@ def test_regions_on_the_command_line_replace_the_data_sets() -> None:
     assert compose_config(
         ["data=msd", "data.root=x", "data.regions={lesion:[1,2]}"]
     ).data.regions == {"lesion": [1, 2]}
+
+
+def test_a_setting_below_one_that_is_null_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Phantoms' settings beside another data set: one line, where OmegaConf asserts."""
+    with pytest.raises(SystemExit) as ended:
+        main(["preprocess", "data=msd", "data.root=nowhere", "data.phantom.cases=3"])
+    assert ended.value.code == 2
+    assert "data.phantom is of data=phantom" in capsys.readouterr().err

@@ -269,7 +269,7 @@ def _guarded(call: Callable[[], Any]) -> Any:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from unet3d.config_errors import explain
+    from unet3d.config_errors import below_null, explain
     from unet3d.data.errors import DataError
     from unet3d.training.errors import RunError, RunStopped
 
@@ -285,6 +285,10 @@ def _guarded(call: Callable[[], Any]) -> Any:
         sys.exit(_fail(str(error)))
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(_fail(explain(error)))
+    except AssertionError as error:
+        if not below_null(error):
+            raise
+        sys.exit(_fail("data.phantom is of data=phantom; with another data set it has no settings"))
 
 
 def _fail(message: str) -> int:

@@ -25,6 +25,11 @@ def explain(error: BaseException) -> str:
     )
 
 
+def below_null(error: AssertionError) -> bool:
+    """Whether it is OmegaConf's, of an override below a setting that is null."""
+    return str(error).startswith("Unexpected type for root: NoneType")
+
+
 def _unparsed(error: BaseException) -> str | None:
     override = getattr(error, "override", None)
     if override is None:
