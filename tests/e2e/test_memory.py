@@ -81,6 +81,6 @@ def resident(folder: Path, cases: int, epochs: int) -> list[int]:
 
 def test_memory_is_steady(data_sets: Path) -> None:
     """200 cases need no more than 20 do, and 500 further steps no more than the first 100."""
-    many, few = resident(data_sets, 200, 6), resident(data_sets, 20, 2)
+    many, few = resident(data_sets, 200, 6), resident(data_sets, 20, 1)
     assert max(many[1:]) < 1.02 * many[0]
-    assert abs(many[1] - few[1]) < 0.03 * few[1]
+    assert many[0] < 1.03 * few[0]
