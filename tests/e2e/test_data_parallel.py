@@ -90,7 +90,7 @@ def train_processes(driver: int) -> list[psutil.Process]:
     "parallel",
     [
         ("parallel=data", "parallel.devices=2"),
-        ("parallel=data", "nodes=4"),  # two workers: in the tests of lost workers, with equal losses
+        ("parallel=data", "nodes=4"),  # two workers: in the tests of lost workers
     ],
     ids=["2 devices", "4 workers"],
 )
