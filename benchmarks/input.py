@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[1]
 PRESETS = ("none", "light", "full")
 BATCH = 2
+UNCHANGED = "unet3d, to a device"  # which is to change the intensities
 COPIES = 8  # of the four cases, in turn: so many are in a peer's data set
 
 
@@ -49,6 +51,8 @@ def main() -> None:
         return
     if not Path(arguments.root, "dataset.json").is_file():
         sys.exit(f"--root: {arguments.root} holds no data set")
+    if shutil.which(arguments.peer) is None:
+        sys.exit(f"--peer: {arguments.peer} is not a Python")
     sides = {"unet3d": sys.executable}
     if not subprocess.run([arguments.peer, "-c", "import monai"], capture_output=True).returncode:
         sides |= {"monai threads": arguments.peer, "monai processes": arguments.peer}
@@ -66,6 +70,7 @@ def main() -> None:
         print(f"{'':<26}{'augment':<9}{'patches/s':>10}{'CPU ms/patch':>14}{'MB read/patch':>15}")
         best: dict[tuple[str, str], dict[str, float]] = {}
         jobs = [(side, preset) for preset in arguments.presets for side in sides]
+        jobs += [(UNCHANGED, preset) for preset in arguments.presets if preset != "none"]
         if "none" in arguments.presets:
             jobs.append(("tfrecord", "none"))
         for side, preset in jobs * arguments.rounds:
@@ -114,13 +119,14 @@ def run_side(side: str, preset: str, folder: Path, arguments: argparse.Namespace
 
     CPU time is that of the process and of those that it started.
     """
-    make = {"unet3d": unet3d_side, "tfrecord": tfrecord_side}.get(side, monai_side)
+    own = {"unet3d": unet3d_side, UNCHANGED: unet3d_side, "tfrecord": tfrecord_side}
+    make = own.get(side, monai_side)
     batches, megabytes = make(side, preset, folder, arguments)
     for _ in range(8):
         next(batches)
     count, begun, cpu = 0, time.perf_counter(), cpu_seconds()
     while time.perf_counter() - begun < arguments.seconds:
-        image, label = next(batches)
+        image, label, *_ = next(batches)
         assert len(image) == len(label) == BATCH
         count += BATCH
     took, cpu = time.perf_counter() - begun, cpu_seconds() - cpu
@@ -197,7 +203,7 @@ def unet3d_side(
     config = brats_config(arguments, folder, preset)
     store, _, split = make_data(config)
     stream = stream_of(config, store, split)
-    return iter(stream.dataset()), chunk_megabytes(stream)
+    return iter(stream.dataset(unchanged=side == UNCHANGED)), chunk_megabytes(stream)
 
 
 def chunk_megabytes(stream: Any) -> float:

@@ -38,12 +38,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        dataset = _dataset(folder / "raw", options.cases)
+        dataset = make_dataset(folder / "raw", options.cases)
         _compare_preprocessing(dataset, folder, options.repeat)
         _compare_formats(dataset, folder, options.repeat)
 
 
-def _dataset(root: Path, cases: int) -> Dataset:
+def make_dataset(root: Path, cases: int) -> Dataset:
     if not REAL.is_dir():
         print(f"the real cases are not at {REAL.name}: phantoms of 240 x 240 x 155 instead")
         write_phantoms(root, PhantomConfig(cases=cases, shape=[240, 240, 155], spacing=[1, 1, 1]))

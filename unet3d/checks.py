@@ -115,6 +115,7 @@ RULES: dict[str, Rule] = {
     "augment.blur_sigma": RANGE,
     "augment.gamma_range": RANGE,
     "augment.contrast_range": RANGE,
+    "augment.intensity_on": one_of("auto", "host", "device"),
     "tracking.system_interval": POSITIVE,
     "parallel.devices": AT_LEAST_1,
     "parallel.gpus_per_node": AT_LEAST_0,

@@ -159,6 +159,8 @@ class AugmentConfig:
     gamma_range: list[float] = field(default_factory=lambda: [0.7, 1.5])
     contrast: float = 0.0
     contrast_range: list[float] = field(default_factory=lambda: [0.75, 1.25])
+    # Where these four are computed: host | device | auto, on GPUs where there are any
+    intensity_on: str = "auto"
 
 
 @dataclass

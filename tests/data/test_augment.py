@@ -11,11 +11,13 @@ from scipy import ndimage
 
 from unet3d.config import AugmentConfig
 from unet3d.data.augment import (
+    Intensity,
     Spatial,
     blur,
     change_intensity,
     contrast,
     draw_flips,
+    draw_intensity,
     draw_spatial,
     gamma,
     resample,
@@ -136,7 +138,8 @@ def test_probability_zero_changes_nothing(volume: tuple[np.ndarray, np.ndarray])
     assert draw_spatial(random, nothing).identity and draw_flips(random, nothing) == ()
     image = to_float32(volume[0])
     before = image.copy()
-    change_intensity(random, image, nothing)
+    assert draw_intensity(random, nothing) == Intensity()
+    change_intensity(image, Intensity())
     np.testing.assert_array_equal(image, before)
 
 
@@ -145,5 +148,5 @@ def test_all_of_them_at_once() -> None:
     always = AugmentConfig(name="test", blur=1.0, contrast=1.0, gamma=1.0, noise=1.0)
     image = np.random.default_rng(0).standard_normal((12, 12, 12, 2)).astype(np.float32)
     before = image.copy()
-    change_intensity(np.random.default_rng(1), image, always)
+    change_intensity(image, draw_intensity(np.random.default_rng(1), always))
     assert np.isfinite(image).all() and np.abs(image - before).mean() > 0.05

@@ -9,6 +9,7 @@ import pytest
 
 from tests.small import small_config
 from unet3d.config import Config, ConfigError
+from unet3d.data.augment import Intensity, change_intensity
 from unet3d.data.preprocess import preprocess
 from unet3d.data.store import Store
 from unet3d.data.stream import PatchStream, make_stream
@@ -71,6 +72,23 @@ def test_epochs_and_seeds_differ(store: Store, config: Config) -> None:
     image, _ = first.sample(0, 0)
     assert not np.array_equal(image, first.sample(1, 0)[0])
     assert not np.array_equal(image, replace(first, seed=1).sample(0, 0)[0])
+
+
+def test_intensities_left_to_a_device(store: Store, config: Config) -> None:
+    """The patches before they change, with how they are to change: together the same samples."""
+    patches = stream(store, config)
+    changed = 0
+    for expected, left in zip(
+        patches.dataset(0, 5), patches.dataset(0, 5, unchanged=True), strict=True
+    ):
+        images, labels, amounts, seeds = (part.numpy() for part in left)
+        np.testing.assert_array_equal(labels, expected[1])
+        for image, amount, (seed, _) in zip(images, amounts, seeds, strict=True):
+            how = Intensity(*amount.tolist(), seed=int(seed))
+            changed += how != Intensity()
+            change_intensity(image, how)
+        np.testing.assert_allclose(images, expected[0], atol=1e-6)
+    assert changed > 3
 
 
 def test_every_case_is_visited_equally(store: Store, config: Config) -> None:

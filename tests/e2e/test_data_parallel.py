@@ -24,7 +24,10 @@ COMMON = (
     *("model.norm=sync_batch", "batch_size=4", "augment=full", "optimizer.epsilon=1e-4"),
     *("optimizer.clip_norm=10", "optimizer.ema=0.9", "tracking.system_metrics=false"),
 )
-TWENTY_STEPS = (*COMMON, "steps_per_epoch=1", "epochs=20", "val_every=20")
+TWENTY_STEPS = (
+    *(*COMMON, "augment.intensity_on=device"),
+    *("steps_per_epoch=1", "epochs=20", "val_every=20"),
+)
 THREE_EPOCHS = (*COMMON, "steps_per_epoch=40", "epochs=3")
 # Rounding grows. After 120 steps a run alone with one thread is 5e-3 away from itself with two, in
 # moving statistics of up to 10; two workers are up to 1.6e-2 away.

@@ -95,20 +95,46 @@ def resample(
     return moved, moved_label
 
 
-def change_intensity(rng: np.random.Generator, image: np.ndarray, augment: AugmentConfig) -> None:
-    """Blur, contrast, gamma and noise, each drawn once a patch, in place.
+@dataclass(frozen=True)
+class Intensity:
+    """How the intensities of a patch change; without arguments they stay as they are."""
+
+    blur: float = 0.0  # sigma of a Gaussian, voxels
+    contrast: float = 1.0  # factor about the mean
+    gamma: float = 1.0  # exponent
+    noise: float = 0.0  # standard deviation
+    seed: int = 0  # of the noise, below 2**31
+
+
+def draw_intensity(rng: np.random.Generator, augment: AugmentConfig) -> Intensity:
+    """Draw which of blur, contrast, gamma and noise, and how much of each."""
+    blurred = rng.random() < augment.blur
+    sigma = rng.uniform(*augment.blur_sigma) if blurred else 0.0
+    contrasted = rng.random() < augment.contrast
+    factor = rng.uniform(*augment.contrast_range) if contrasted else 1.0
+    curved = rng.random() < augment.gamma
+    exponent = rng.uniform(*augment.gamma_range) if curved else 1.0
+    noisy = rng.random() < augment.noise
+    deviation = rng.uniform(0, augment.max_noise) if noisy else 0.0
+    seed = int(rng.integers(2**31)) if noisy else 0
+    return Intensity(sigma, factor, exponent, deviation, seed)
+
+
+def change_intensity(image: np.ndarray, change: Intensity) -> None:
+    """Blur, contrast, gamma and noise, in this order, in place; training/intensity.py on a device.
 
     image: float32 (x, y, z, c), contiguous.
     """
-    if rng.random() < augment.blur:
-        blur(image, rng.uniform(*augment.blur_sigma))
-    if rng.random() < augment.contrast:
-        contrast(image, rng.uniform(*augment.contrast_range))
-    if rng.random() < augment.gamma:
-        gamma(image, rng.uniform(*augment.gamma_range))
-    if rng.random() < augment.noise:
-        noise = rng.standard_normal(image.shape, dtype=np.float32)
-        noise *= np.float32(rng.uniform(0, augment.max_noise))
+    if change.blur:
+        blur(image, change.blur)
+    if change.contrast != 1:
+        contrast(image, change.contrast)
+    if change.gamma != 1:
+        gamma(image, change.gamma)
+    if change.noise:
+        random = np.random.Generator(np.random.Philox(change.seed))
+        noise = random.standard_normal(image.shape, dtype=np.float32)
+        noise *= np.float32(change.noise)
         image += noise
 
 
@@ -116,7 +142,7 @@ def blur(image: np.ndarray, sigma: float) -> None:
     """A Gaussian of `sigma` voxels along the three axes, cut at three of them."""
     from unet3d.data.kernels import smooth
 
-    radius = int(TRUNCATE * sigma + 0.5)
+    radius = blur_radius(sigma)
     weights = np.exp(-0.5 * np.square(np.arange(-radius, radius + 1) / sigma))
     weights = (weights / weights.sum()).astype(np.float32)
     spare = np.empty_like(image)
@@ -126,6 +152,11 @@ def blur(image: np.ndarray, sigma: float) -> None:
         smooth(source.reshape(lines), weights, target.reshape(lines))
         source, target = target, source
     image[...] = source
+
+
+def blur_radius(sigma: float) -> int:
+    """Voxels on each side that a Gaussian of `sigma` reaches."""
+    return int(TRUNCATE * sigma + 0.5)
 
 
 def contrast(image: np.ndarray, factor: float) -> None:

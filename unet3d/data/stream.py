@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unet3d.config import AugmentConfig, ConfigError, DataConfig
 from unet3d.data.augment import (
+    Intensity,
     Spatial,
     change_intensity,
     draw_flips,
+    draw_intensity,
     draw_spatial,
     resample,
     to_float32,
@@ -58,6 +60,12 @@ class PatchStream:
 
     def sample(self, epoch: int, position: int) -> tuple[np.ndarray, np.ndarray]:
         """Image, float32 (x, y, z, channels), and label, uint8 (x, y, z), of one position."""
+        image, label, change = self.unchanged(epoch, position)
+        change_intensity(image, change)
+        return image, label
+
+    def unchanged(self, epoch: int, position: int) -> tuple[np.ndarray, np.ndarray, Intensity]:
+        """A sample before its intensities change, and how they are to change."""
         case = self.case_of(epoch, position)
         rng = generator(self.seed, SAMPLE, epoch, position)
         spatial = draw_spatial(rng, self.augment)
@@ -67,8 +75,7 @@ class PatchStream:
             image, label = self._read(case, start, flips)
         else:
             image, label = self._read_warped(case, start, spatial, flips)
-        change_intensity(rng, image, self.augment)
-        return image, label
+        return image, label, draw_intensity(rng, self.augment)
 
     def _draw_start(self, rng: np.random.Generator, case: str) -> list[int]:
         """The patch's first voxel: around foreground, or anywhere; centred where it is larger."""
@@ -125,29 +132,37 @@ class PatchStream:
         shard: int = 0,
         shards: int = 1,
         replicas: int = 1,
+        unchanged: bool = False,
     ) -> tf.data.Dataset:
         """Batches of the global steps [first_step, last_step), prepared ahead by threads.
 
         Worker `shard` of `shards` takes positions shard, shard + shards, ... of each global batch
-        and cuts them into `replicas` batches; check_batch has seen that it comes out even.
+        and cuts them into `replicas` batches; check_batch has seen that it comes out even. With
+        `unchanged` the intensities are left to the device: after images and labels come float32
+        (batch, 4), the fields of Intensity, and int32 (batch, 2), the seed and 0.
         """
         import tensorflow as tf
 
         share = self.batch_size // shards
         end = 2**62 if last_step is None else last_step * share
+        image_shape = (*self.patch_shape, len(self.store.channels))
+        kinds, shapes = [tf.float32, tf.uint8], [image_shape, self.patch_shape]
+        if unchanged:
+            kinds, shapes = [*kinds, tf.float32, tf.int32], [*shapes, (4,), (2,)]
 
-        def read(index: Any) -> tuple[Any, Any]:
+        def read(index: Any) -> tuple[Any, ...]:
             step, k = divmod(int(index), share)
             epoch, step = divmod(step, self.steps_per_epoch)
-            return self.sample(epoch, step * self.batch_size + shard + k * shards)
+            position = step * self.batch_size + shard + k * shards
+            if not unchanged:
+                return self.sample(epoch, position)
+            image, label, change = self.unchanged(epoch, position)
+            *amounts, seed = astuple(change)
+            return image, label, np.array(amounts, np.float32), np.array([seed, 0], np.int32)
 
-        def load(index: Any) -> tuple[Any, Any]:
-            image, label = tf.numpy_function(read, [index], [tf.float32, tf.uint8])
-            channels = len(self.store.channels)
-            return (
-                tf.ensure_shape(image, [*self.patch_shape, channels]),
-                tf.ensure_shape(label, self.patch_shape),
-            )
+        def load(index: Any) -> tuple[Any, ...]:
+            arrays = tf.numpy_function(read, [index], kinds)
+            return tuple(map(tf.ensure_shape, arrays, shapes))
 
         threads = self.data.workers or os.cpu_count() or 1
         options = tf.data.Options()

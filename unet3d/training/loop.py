@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +23,7 @@ from unet3d.training.checkpoint import (
     save_checkpoint,
 )
 from unet3d.training.errors import GivenUp, RunError, RunStopped
+from unet3d.training.intensity import make_intensity_change, on_device
 from unet3d.training.progress import EpochBar
 from unet3d.training.setup import Setup
 from unet3d.training.step import make_statistics_mean, make_train_step
@@ -94,7 +96,7 @@ def fit(training: Training, progress: Progress) -> Progress:
         local_replicas(strategy, training.place),
         config.validation.batch_size,
     )
-    batches = iter(distributed_batches(training, progress.step))
+    batches = distributed_batches(training, progress.step)
     reduce_ms = time_all_reduce(training.state.model, strategy, config.parallel)
     training.stop.deferred = True
     while len(progress.history) < config.epochs:
@@ -112,19 +114,25 @@ def fit(training: Training, progress: Progress) -> Progress:
     return progress
 
 
-def distributed_batches(training: Training, first_step: int) -> Any:
-    """Each worker's own positions of the global batches, a batch a replica."""
+def distributed_batches(training: Training, first_step: int) -> Iterator[tuple[Any, Any]]:
+    """Images and labels of each worker's own positions of the global batches, for each replica."""
     strategy, config, stream = training.strategy, training.config, training.stream
     place = training.place
-    return strategy.distribute_datasets_from_function(
+    unchanged = on_device(config.augment)
+    batches = strategy.distribute_datasets_from_function(
         lambda context: stream.dataset(
             first_step,
             config.epochs * stream.steps_per_epoch,
             shard=place.rank,
             shards=place.workers,
             replicas=local_replicas(strategy, place),
+            unchanged=unchanged,
         )
     )
+    if not unchanged:
+        return iter(batches)
+    change = make_intensity_change(config.augment, strategy)
+    return ((change(images, *how), labels) for images, labels, *how in batches)
 
 
 def run_epoch(
