@@ -181,12 +181,9 @@ def _predict(overrides: list[str]) -> None:
     from unet3d.config import PredictConfig
     from unet3d.inference.predict import predict
     from unet3d.log import log_to_console
-    from unet3d.quiet import start_tensorflow
 
     log_to_console()
-    settings = typed(PredictConfig, overrides)
-    start_tensorflow(settings.threads)
-    predict(settings)
+    predict(typed(PredictConfig, overrides))
 
 
 def _evaluate(overrides: list[str]) -> None:
@@ -200,15 +197,11 @@ def _evaluate(overrides: list[str]) -> None:
 
 def _export(overrides: list[str]) -> None:
     from unet3d.config import ExportConfig
-    from unet3d.inference.export import check_settings, export
+    from unet3d.inference.export import export
     from unet3d.log import log_to_console
-    from unet3d.quiet import start_tensorflow
 
     log_to_console()
-    settings = typed(ExportConfig, overrides)
-    check_settings(settings)
-    start_tensorflow(settings.threads)
-    export(settings)
+    export(typed(ExportConfig, overrides))
 
 
 def _view(overrides: list[str]) -> None:

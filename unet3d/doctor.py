@@ -22,7 +22,7 @@ from unet3d.models import build_model
 from unet3d.parallel.memory import GB, replica_memory
 from unet3d.parallel.place import ALONE
 from unet3d.quiet import quiet_start
-from unet3d.training.patch import patches_at_once, plan_patch, stored_volume, times
+from unet3d.training.patch import patches_at_once, plan_patch, step_cost, stored_volume, times
 
 PACKAGES = ("tensorflow", "keras", "numpy", "hydra-core", "mlflow", "nibabel", "blosc2")
 
@@ -135,8 +135,6 @@ def _replicas(config: Config) -> tuple[int, int]:
 
 
 def _network(config: Config, model: Any, store: Store | None) -> Iterator[tuple[str, str]]:
-    from unet3d.models.profile import profile
-
     yield "network", f"{config.model.name}, {model.count_params():,} parameters"
     patch = config.data.patch
     if patch is None:
@@ -152,6 +150,6 @@ def _network(config: Config, model: Any, store: Store | None) -> Iterator[tuple[
         memory = replica_memory(config, ALONE, local)
         patch, told = plan_patch(config, volume, spacing, model, memory, batch)
         yield "data.patch=auto", told
-    cost = profile(model, patch, batch, config.precision)
+    cost = step_cost(config, model, patch, batch)
     yield "operations", f"{cost.flops / 1e9:.1f} GFLOP forward for a patch of {times(patch)}"
     yield "memory to train", f"about {cost.training_bytes / GB:.2f} GB (patches at once: {batch})"

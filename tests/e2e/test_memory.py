@@ -1,4 +1,4 @@
-"""A trainer's memory depends neither on the size of the data set nor on how long it runs."""
+"""A trainer's memory: neither the data set's size nor time count, parts of a batch do."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ resident, epoch = [], loop.run_epoch
 
 def measured(*arguments):
     times = epoch(*arguments)
-    lines = open("/proc/self/status").read().splitlines()
-    resident.append(next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")))
+    words = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    resident.append([int(words[name].split()[0]) for name in ("VmRSS", "VmHWM")])
     return times
 
 loop.run_epoch = measured
@@ -60,15 +60,12 @@ def data_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def resident(folder: Path, cases: int, epochs: int) -> list[int]:
-    """Resident memory of a training process, kB, after each epoch of 100 steps."""
+def measure(folder: Path, *settings: str) -> list[list[int]]:
+    """Resident memory of a training process and its peak, kB, after each epoch."""
     done = subprocess.run(
         [
-            *(sys.executable, "-c", TRAINER, "experiment=smoke", "data=msd", "augment=full"),
-            *(f"data.root={folder / str(cases)}", "data.patch=[16,16,16]", "batch_size=1"),
-            *(f"epochs={epochs}", "steps_per_epoch=100", "tracking=none", "val_every=100"),
-            *(f"output_dir={folder / 'outputs'}", "data.split={train:0.98,val:0.01,test:0.01}"),
-            *("validation.cases=1", "model.filters=2", "model.depth=1"),
+            *(sys.executable, "-c", TRAINER, "experiment=smoke", "tracking=none", "val_every=100"),
+            *(f"output_dir={folder / 'outputs'}", *settings),
         ],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"},
         capture_output=True,
@@ -79,8 +76,33 @@ def resident(folder: Path, cases: int, epochs: int) -> list[int]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def resident(folder: Path, cases: int, epochs: int) -> list[int]:
+    """After each epoch of 100 small steps on so many cases."""
+    told = measure(
+        folder,
+        *("data=msd", f"data.root={folder / str(cases)}", "data.patch=[16,16,16]", "batch_size=1"),
+        *(f"epochs={epochs}", "steps_per_epoch=100", "augment=full", "validation.cases=1"),
+        *("data.split={train:0.98,val:0.01,test:0.01}", "model.filters=2", "model.depth=1"),
+    )
+    return [now for now, _ in told]
+
+
 def test_memory_is_steady(data_sets: Path) -> None:
     """200 cases need no more than 20 do, and 500 further steps no more than the first 100."""
     many, few = resident(data_sets, 200, 6), resident(data_sets, 20, 1)
     assert max(many[1:]) < 1.02 * many[0]
     assert many[0] < 1.03 * few[0]
+
+
+def test_accumulation_saves_memory(tmp_path: Path) -> None:
+    """A batch in four parts peaks lower: a part begins when the one before has its gradients."""
+    peaks = []
+    for parts in (1, 4):
+        ((_, peak),) = measure(
+            tmp_path,
+            *("data.phantom.shape=[56,56,56]", "data.patch=[48,48,48]", "batch_size=8"),
+            *("epochs=1", "steps_per_epoch=2", f"accumulate={parts}", "augment=none"),
+            *("model.filters=8", "model.depth=2", "data.prefetch=1", "validation.cases=1"),
+        )
+        peaks.append(peak)
+    assert peaks[1] < peaks[0] - 220_000, peaks

@@ -92,6 +92,14 @@ def read_voxels(path: Path) -> tuple[np.ndarray, Header]:
     return np.ndarray(header.shape, header.dtype, data, header.offset, order="F"), header
 
 
+def read_scan(path: Path) -> tuple[np.ndarray, Header]:
+    """read_voxels of what is to be segmented or shown; DataError for a slice as well."""
+    voxels, header = read_voxels(path)
+    if min(header.shape[:3]) < 2:
+        raise DataError(f"{path}: shape {header.shape} is of a slice; a scan must be 3D")
+    return voxels, header
+
+
 def scaled(voxels: np.ndarray, header: Header) -> np.ndarray:
     """float32 voxels in the units of the file: slope and intercept applied, order kept."""
     values: np.ndarray = voxels.astype(np.float32, order="K")

@@ -28,21 +28,21 @@ def evaluate_run(settings: EvaluateConfig) -> tuple[Config, list[Row], Path]:
     Raises RunError where that was done before: figures from a test set that is looked at again
     and again tell less each time.
     """
-    from unet3d.inference.trained import load_trained
+    from unet3d.inference.trained import check_runs, load_trained, run_files
     from unet3d.quiet import start_tensorflow
-    from unet3d.tracking.run import run_folder
 
     assert settings.run is not None
-    start_tensorflow(settings.threads)
-    trained = load_trained(
-        settings.run, settings.output_dir, settings.batch_size, settings.precision
-    )
-    folder = Path(settings.output or run_folder(trained.config, settings.run) / "test")
+    check_runs([settings.run], settings.output_dir, settings.precision)
+    folder = Path(settings.output or run_files(settings.run, settings.output_dir) / "test")
     if (folder / "summary.csv").exists() and not settings.again:
         raise RunError(
             f"run: the test cases of {settings.run} were evaluated before, see {folder}; type "
             "again=true to open them again"
         )
+    start_tensorflow(settings.threads)
+    trained = load_trained(
+        settings.run, settings.output_dir, settings.batch_size, settings.precision
+    )
     dataset, cases = _test_cases(trained.config)
     regions = shown_regions(trained)
     pairs = _segmented(trained, dataset, cases, regions, folder / "predictions", settings)

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from unet3d.config import ConfigError, ViewConfig
-from unet3d.data.errors import DataError
 from unet3d.data.geometry import orient, orientation
 from unet3d.data.standardise import background_value, foreground_box
-from unet3d.data.volume import Header, read_voxels, scaled
+from unet3d.data.volume import Header, read_scan, scaled
 from unet3d.evaluation.labels import Regions, chosen_regions, read_labels
 from unet3d.inference.scan import check_same_grid
 from unet3d.metrics import dice_from_counts
@@ -120,9 +119,7 @@ def read_case(settings: ViewConfig) -> ShownCase:
 
 
 def _read_channel(path: Path, number: int) -> tuple[np.ndarray, Header]:
-    voxels, header = read_voxels(path)
-    if min(header.shape[:3]) < 2:
-        raise DataError(f"{path}: shape {header.shape} is of a slice; a scan must be 3D")
+    voxels, header = read_scan(path)
     channels = voxels if voxels.ndim == 4 else voxels[..., np.newaxis]
     count = channels.shape[3]
     if not 0 <= number < count:

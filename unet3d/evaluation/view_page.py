@@ -12,6 +12,7 @@ import numpy as np
 
 from unet3d.evaluation.view_case import ENDS, PLANES, ShownCase
 from unet3d.evaluation.view_page_style import ERRORS, SCRIPT, STYLE
+from unet3d.html import document
 from unet3d.visualize import COLOURS
 
 MAX_VOXELS = 9_000_000  # of the image in the page: 12 MB where nothing can be compressed
@@ -26,31 +27,15 @@ def page(case: ShownCase) -> str:
     body = [_switches(case), _planes(case, steps), _table(case), _help(case, steps)]
     data = [_volume("image", case.image, steps)]
     data += [_volume(name, labels, steps) for name, labels in case.segmentations.items()]
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{name}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<header>
-<h1>{name}</h1>
-<p>{_files(case)}</p>
-</header>
-<main>
+    content = f"""<main>
 <noscript><p>The slices are drawn by a script, which this browser does not run.</p></noscript>
 <p id="status" role="status"></p>
 {chr(10).join(body)}
 </main>
 <script type="application/json" id="case">{_json(_description(case, steps))}</script>
 {chr(10).join(data)}
-<script>{SCRIPT}</script>
-</body>
-</html>
-"""
+<script>{SCRIPT}</script>"""
+    return document(name, STYLE, f"<p>{_files(case)}</p>", content)
 
 
 def thinning(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:

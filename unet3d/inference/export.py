@@ -10,7 +10,8 @@ from typing import Any
 
 from unet3d.config import ConfigError, ExportConfig
 from unet3d.data.atomic import publish, temporary_folder, write_text
-from unet3d.inference.trained import Trained, load_trained, run_files
+from unet3d.inference.trained import Trained, check_runs, load_trained, run_files
+from unet3d.quiet import start_tensorflow
 from unet3d.training.errors import RunError
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ ABOUT = "network.json"  # beside the model: what its numbers mean
 
 
 def check_settings(settings: ExportConfig) -> None:
-    """Raise ConfigError or RunError for what cannot work, before TensorFlow is imported."""
+    """Raise ConfigError or RunError for what cannot work; it takes no TensorFlow."""
     chosen = _chosen(settings)
     if (settings.log or settings.register) and "mlflow" not in chosen:
         raise ConfigError(f"format: {settings.format} is not logged; type format=mlflow, or all")
@@ -28,6 +29,7 @@ def check_settings(settings: ExportConfig) -> None:
         from unet3d.inference.onnx import check_installed
 
         check_installed()
+    check_runs([settings.run], settings.output_dir)
 
 
 def export(settings: ExportConfig) -> Path:
@@ -37,6 +39,7 @@ def export(settings: ExportConfig) -> Path:
     and RunError where a model that was read back computes something else.
     """
     check_settings(settings)
+    start_tensorflow(settings.threads)
     output = Path(settings.output)
     trained = load_trained(settings.run, settings.output_dir, windows=1)
     connection = _connection(settings, trained)

@@ -14,7 +14,8 @@ from unet3d.data.errors import DataError
 from unet3d.data.geometry import restore
 from unet3d.inference.labels import code_type, encode, labels_of, postprocess_codes
 from unet3d.inference.scan import Scan, find_scans, prepare, write_segmentation
-from unet3d.inference.trained import Trained, load_trained
+from unet3d.inference.trained import Trained, check_runs, load_trained
+from unet3d.quiet import start_tensorflow
 from unet3d.training.errors import RunError, RunStopped
 
 log = logging.getLogger(__name__)
@@ -28,9 +29,10 @@ def predict(settings: PredictConfig) -> list[Path]:
     """
     scans = find_scans(settings.input)
     targets = _outputs(settings, scans)
-    networks = load_ensemble(
-        settings.run, settings.output_dir, settings.batch_size, settings.precision
-    )
+    runs = [run.strip() for run in settings.run.split(",")]
+    check_runs(runs, settings.output_dir, settings.precision)
+    start_tensorflow(settings.threads)
+    networks = load_ensemble(runs, settings.output_dir, settings.batch_size, settings.precision)
     written, bad = [], []
     for scan, path in zip(scans, targets, strict=True):
         begun = time.perf_counter()
@@ -82,11 +84,11 @@ def _check_writable(folder: Path) -> None:
         raise ConfigError(f"output: {folder} cannot be written to ({error.strerror})") from error
 
 
-def load_ensemble(runs: str, output_dir: str, windows: int, precision: str) -> list[Trained]:
-    """The networks of a,b,c. Raises RunError where they do not see or say the same."""
-    networks = [
-        load_trained(run.strip(), output_dir, windows, precision) for run in runs.split(",")
-    ]
+def load_ensemble(
+    runs: Sequence[str], output_dir: str, windows: int, precision: str
+) -> list[Trained]:
+    """The networks of the runs. Raises RunError where they do not see or say the same."""
+    networks = [load_trained(run, output_dir, windows, precision) for run in runs]
     first = networks[0]
     for other in networks[1:]:
         for what, ours, theirs in (

@@ -15,7 +15,7 @@ from unet3d.data.build import standard_image, stored_spacing
 from unet3d.data.decathlon import SUFFIXES
 from unet3d.data.errors import DataError
 from unet3d.data.geometry import Geometry
-from unet3d.data.volume import AFFINE_TOLERANCE, Header, read_voxels
+from unet3d.data.volume import AFFINE_TOLERANCE, Header, read_scan
 
 SPACING_MM = (0.01, 20.0)  # no medical scanner's voxel is smaller or larger
 
@@ -86,9 +86,7 @@ def prepare(scan: Scan, data: DataConfig, names: Sequence[str]) -> Prepared:
 def _channels(scan: Scan) -> list[tuple[np.ndarray, Header]]:
     channels: list[tuple[np.ndarray, Header]] = []
     for path in scan.files:
-        voxels, header = read_voxels(path)
-        if min(header.shape[:3]) < 2:
-            raise DataError(f"{path}: shape {header.shape} is of a slice; a scan must be 3D")
+        voxels, header = read_scan(path)
         _check_units(path, header)
         if channels:
             check_same_grid(path, header, scan.files[0], channels[0][1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -93,14 +93,25 @@ def describe_data(store: Store, folder: Path) -> Path:
     return path
 
 
-def load_trained(run: str, output_dir: str, windows: int, precision: str = "float32") -> Trained:
-    """The network of a run with its best weights.
+def check_runs(runs: Sequence[str], output_dir: str, precision: str = "float32") -> None:
+    """See that networks can be loaded, which takes no TensorFlow.
 
-    windows: that it takes at once; precision: Keras' dtype policy to predict in. Raises RunError
-    where the run is not there, or has no weights; ConfigError for an unknown precision.
+    Raises RunError where a run is not there, or has no weights; ConfigError for an unknown
+    precision.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"precision: {precision} is not one of {', '.join(PRECISIONS)}")
+    for run in runs:
+        run_files(run, output_dir)
+
+
+def load_trained(run: str, output_dir: str, windows: int, precision: str = "float32") -> Trained:
+    """The network of a run with its best weights.
+
+    windows: that it takes at once; precision: Keras' dtype policy to predict in. Raises what
+    check_runs raises.
+    """
+    check_runs([run], output_dir, precision)
     folder = run_files(run, output_dir)
     trained = read_trained(
         run, folder / "config.yaml", folder / DESCRIPTION, best_weights(folder), windows, precision

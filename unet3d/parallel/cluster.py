@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from unet3d.parallel.place import cores
 from unet3d.training.errors import RunError
 
 log = logging.getLogger(__name__)
+CONNECT_SECONDS = 5.0  # for a port to answer
 PLACEMENT_SECONDS = 15.0  # for resources that Ray is just giving back
 
 
@@ -39,13 +41,14 @@ def ray_cluster(config: Config, here: str, **settings: Any) -> Iterator[bool]:
     """Connect to the configured cluster, or start Ray here; yields whether it is this machine's.
 
     here: what is told where no cluster is named. settings: of ray.init.
-    Raises RunError where no cluster answers at the address.
+    Raises RunError where no cluster answers at the address, after parallel.wait_for_nodes.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
     address = config.parallel.address or os.environ.get("RAY_ADDRESS")
+    _check_port(address or "", config.parallel.wait_for_nodes)
     quiet: Any = {"log_to_driver": False, "logging_level": logging.ERROR, **settings}
     try:
         if address and address != "local":
@@ -59,15 +62,35 @@ def ray_cluster(config: Config, here: str, **settings: Any) -> Iterator[bool]:
             }
             ray.init("local", **{**own, **quiet})
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise RunError(
-            f"parallel.address: no Ray cluster answers at {address} "
-            f"({str(error).splitlines()[0][:120]}); start one with `ray start --head`, or leave "
-            "parallel.address and RAY_ADDRESS unset for workers on this machine"
-        ) from error
+        raise _no_cluster(address or "", error) from error
     try:
         yield not address or address == "local"
     finally:
         ray.shutdown()
+
+
+def _check_port(address: str, seconds: float) -> None:
+    """RunError where nothing listens at host:port within `seconds`; Ray would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # auto, or a word that Ray knows
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+            return
+        except (OSError, OverflowError) as error:
+            if time.monotonic() >= deadline:
+                raise _no_cluster(address, error) from error
+        time.sleep(1)
+
+
+def _no_cluster(address: str, error: Exception) -> RunError:
+    return RunError(
+        f"parallel.address: no Ray cluster answers at {address} "
+        f"({str(error).splitlines()[0][:120]}); start one with `ray start --head`, or leave "
+        "parallel.address and RAY_ADDRESS unset for workers on this machine"
+    )
 
 
 def offer(config: Config, local: bool, workers: int) -> Offer:

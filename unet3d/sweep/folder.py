@@ -42,7 +42,6 @@ class SweepFolder:
             "name": trial.name,
             "differs": trial.differs,
             "command": trial.command,
-            "epochs": trial.config.epochs,
         }
         write_text(folder / "trial.json", json.dumps(described, indent=1))
         return folder

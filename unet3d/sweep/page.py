@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from unet3d.html import document
 from unet3d.sweep.page_style import SCRIPT, STYLE
 from unet3d.sweep.parameters import MISSING, best_of, parameter_names, shown_name
 from unet3d.sweep.results import Result, counted
@@ -44,28 +45,9 @@ def page(name: str, command: str, results: Sequence[Result], pictures: Sequence[
     sections += [_section(picture.heading, _picture(picture)) for picture in pictures]
     body = "\n".join(sections)
     typed = f"<pre><code>{escape(command)}</code></pre>" if command else ""
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Sweep {escape(name)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<header>
-<h1>Sweep {escape(name)}</h1>
-{typed}
-<p>{_counts(results)}</p>
-</header>
-<main>
-{body}
-</main>
-<script>{SCRIPT}</script>
-</body>
-</html>
-"""
+    head = f"{typed}\n<p>{_counts(results)}</p>"
+    content = f"<main>\n{body}\n</main>\n<script>{SCRIPT}</script>"
+    return document(f"Sweep {escape(name)}", STYLE, head, content)
 
 
 def _section(heading: str, content: str) -> str:

@@ -100,8 +100,7 @@ def _train(setup: Setup, tracker: Tracker, folder: Path, stop: StopRequest) -> f
 
 def _describe(setup: Setup, tracker: Tracker) -> None:
     """Say what is going to run, in the log and in the tags."""
-    from unet3d.models.profile import profile
-    from unet3d.training.patch import patches_at_once
+    from unet3d.training.patch import patches_at_once, step_cost
 
     config, split = setup.config, setup.split
     batch = patches_at_once(config, setup.strategy.num_replicas_in_sync)
@@ -115,7 +114,7 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
         log.info("data: each node reads from its copy in %s", setup.store.path)
     if setup.plan:
         log.info("data.patch=auto: %s", setup.plan)
-    cost = profile(setup.state.model, setup.stream.patch_shape, batch, config.precision)
+    cost = step_cost(config, setup.state.model, setup.stream.patch_shape, batch)
     log.info(
         "%s on %s: %s parameters, %.1f GFLOP forward for a patch of %s, about %.2f GB to train "
         "on %d at once",

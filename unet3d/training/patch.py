@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from unet3d.models import stride
 from unet3d.parallel.memory import GB, Memory, replica_memory
 from unet3d.parallel.place import Place
 from unet3d.parallel.strategy import local_replicas, sum_over_workers
+
+if TYPE_CHECKING:
+    from unet3d.models.profile import Profile
 
 
 def resolve_patch(
@@ -44,17 +47,22 @@ def patches_at_once(config: Config, replicas: int) -> int:
 
 
 def step_bytes(config: Config, model: Any, batch: int) -> Callable[[Sequence[int]], float]:
-    """Bytes of a training step on `batch` patches of a shape in voxels.
+    """Bytes of a training step on `batch` patches of a shape in voxels."""
+    return lambda patch: step_cost(config, model, patch, batch).training_bytes
 
-    As doctor estimates it, but that 16 bits count on a GPU only: a CPU was measured to take as
-    much memory in mixed_bfloat16 as in float32.
+
+def step_cost(config: Config, model: Any, patch: Sequence[int], batch: int) -> Profile:
+    """What a training step on `batch` patches costs.
+
+    16 bits count on a GPU only: a CPU was measured to take as much memory in mixed_bfloat16 as in
+    float32.
     """
     import tensorflow as tf
 
     from unet3d.models.profile import profile
 
     precision = config.precision if tf.config.list_physical_devices("GPU") else "float32"
-    return lambda patch: profile(model, patch, batch, precision).training_bytes
+    return profile(model, patch, batch, precision)
 
 
 def stored_volume(store: Store, train: Sequence[str]) -> tuple[tuple[int, ...], list[float]]:
