@@ -24,7 +24,7 @@ from unet3d.training.checkpoint import (
 )
 from unet3d.training.errors import GivenUp, RunError, RunStopped
 from unet3d.training.intensity import make_intensity_change, on_device
-from unet3d.training.progress import EpochBar
+from unet3d.training.progress import epoch_bar
 from unet3d.training.setup import Setup
 from unet3d.training.step import make_statistics_mean, make_train_step
 from unet3d.training.stop import StopRequest
@@ -143,7 +143,7 @@ def run_epoch(
     times = EpochTimes()
     outputs = len(training.targets.names)
     counts = np.array(progress.epoch_counts or np.zeros((3, outputs)))
-    with EpochBar(epoch, config.epochs, per_epoch, progress.step % per_epoch) as bar:
+    with epoch_bar(epoch, config.epochs, per_epoch, progress.step % per_epoch) as show:
         while progress.step < epoch * per_epoch:
             asked = time.perf_counter()
             images, labels = next(batches)
@@ -157,7 +157,7 @@ def run_epoch(
             times.steps += 1
             progress.epoch_counts = counts.tolist()
             done = (progress.step - 1) % per_epoch + 1
-            bar.update(done, progress.epoch_loss / done, _mean_dice(training, counts))
+            show(done, progress.epoch_loss / done, _mean_dice(training, counts))
             if measured.stop:
                 _save_and_stop(training, progress)
     times.end = time.perf_counter()
