@@ -59,10 +59,14 @@ def blur(image: Any, sigma: Any, radius: int) -> Any:
     weights *= tf.cast(tf.abs(taps) <= tf.floor(TRUNCATE * sigma + 0.5), tf.float32)
     weights = tf.unstack(weights / tf.reduce_sum(weights))
     for axis in range(3):
-        size = image.shape[axis]
-        padded = tf.pad(image, [[radius * (axis == a)] * 2 for a in range(4)], "SYMMETRIC")
-        shifted = (tf.gather(padded, tf.range(n, n + size), axis=axis) for n in range(len(weights)))
-        image = tf.add_n([w * part for w, part in zip(weights, shifted, strict=True)])
+        along = [int(axis == other) for other in range(4)]
+        padded = tf.pad(image, [[radius * a] * 2 for a in along], "SYMMETRIC")
+        image = tf.add_n(
+            [
+                weight * tf.slice(padded, [n * a for a in along], image.shape)
+                for n, weight in enumerate(weights)
+            ]
+        )
     return image
 
 
