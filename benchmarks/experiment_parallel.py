@@ -82,13 +82,13 @@ def sweep(
     folder: Path, name: str, rates: tuple[str, ...], *overrides: str
 ) -> tuple[float, list[float]]:
     """Wall seconds, and the seconds of each trial in the order in which they began."""
-    from unet3d.sweep.results import read_results
+    from unet3d.sweep.sweep_folder import sweep_folder
 
     output = (f"output_dir={name}", f"sweep.name={name}", "parallel.trials_at_once=2")
     wall = run(folder, "sweep.py", *overrides, *output, f"lr={','.join(rates)}")
-    results = sorted(read_results(folder / name / "sweeps" / name), key=lambda r: r.number)
-    assert [result.ended.state for result in results] == ["finished"] * len(rates)
-    return wall, [result.ended.seconds for result in results]
+    trials = sorted(sweep_folder(folder / name, name).trials(), key=lambda r: r.number)
+    assert [trial.result.state for trial in trials] == ["finished"] * len(rates)
+    return wall, [trial.result.seconds for trial in trials]
 
 
 def lanes(folder: Path, rates: tuple[str, ...], *overrides: str) -> float:

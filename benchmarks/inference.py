@@ -128,13 +128,13 @@ def unet3d_side(precision: str, folder: Path) -> Any:
     """Keras' network; its weights are kept for the peer."""
     import tensorflow as tf
 
-    from unet3d.config import DataConfig, ModelConfig
-    from unet3d.data.targets import make_targets
-    from unet3d.inference.labels import code_type, encode
+    from unet3d.config.schema import DataConfig, ModelConfig
+    from unet3d.inference.label_maps import code_type, encode
+    from unet3d.inference.network import for_inference
+    from unet3d.inference.predictor import make_predictor
     from unet3d.inference.sliding_window import planes, sliding_window
-    from unet3d.inference.trained import for_inference
     from unet3d.models import build_model
-    from unet3d.training.validate import make_predictor
+    from unet3d.sampling.targets import make_targets
 
     config = ModelConfig(name="unet3d", filters=FILTERS, depth=DEPTH)
     model = build_model(config, channels=CHANNELS, outputs=OUTPUTS, seed=0)

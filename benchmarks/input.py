@@ -151,7 +151,7 @@ def cpu_seconds() -> float:
 
 def brats_config(arguments: argparse.Namespace, folder: Path, preset: str) -> Any:
     """Settings of a training on the real cases."""
-    from unet3d.cli import compose_config
+    from unet3d.config.compose import compose_config
 
     return compose_config(
         [
@@ -164,7 +164,7 @@ def brats_config(arguments: argparse.Namespace, folder: Path, preset: str) -> An
 
 def write_peers_data(arguments: argparse.Namespace, folder: Path) -> None:
     """The preprocessed cases as float32 .npz, channels first, as MONAI has them."""
-    from unet3d.data.preprocess import preprocess
+    from unet3d.preprocessing.preprocess import preprocess
 
     store = preprocess(brats_config(arguments, folder, "none").data, progress=False)
     for number, case in enumerate(store.cases):
@@ -177,7 +177,7 @@ def write_records(root: Path, folder: Path) -> None:
     import nibabel
     import tensorflow as tf
 
-    from unet3d.data.decathlon import read_dataset
+    from unet3d.datasets.decathlon import read_dataset
 
     dataset = read_dataset(root)
     for case in dataset.cases:
@@ -201,9 +201,9 @@ def unet3d_side(
     from unet3d.training.setup import make_data, stream_of
 
     config = brats_config(arguments, folder, preset)
-    store, _, split = make_data(config)
-    stream = stream_of(config, store, split)
-    return iter(stream.dataset(unchanged=side == UNCHANGED)), chunk_megabytes(stream)
+    store, _, record = make_data(config)
+    stream = stream_of(config, store, record.split)
+    return iter(stream.dataset(for_device=side == UNCHANGED)), chunk_megabytes(stream)
 
 
 def chunk_megabytes(stream: Any) -> float:

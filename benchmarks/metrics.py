@@ -24,7 +24,7 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from unet3d.evaluation.case import evaluate_masks
+from unet3d.evaluation.region_metrics import evaluate_masks
 from unet3d.evaluation.surface import hausdorff, surface_dice, surface_distances
 
 SHAPE = (240, 240, 155)

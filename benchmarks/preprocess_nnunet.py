@@ -103,8 +103,8 @@ def prepare(folder: Path, cases: int) -> None:
     import numpy as np
 
     from benchmarks.preprocess import make_dataset
-    from unet3d.data.phantom import write_nifti
-    from unet3d.data.standardise import background_value
+    from unet3d.datasets.phantom import write_nifti
+    from unet3d.preprocessing.background import background_value
 
     dataset = make_dataset(folder / "decathlon", cases)
     raw = folder / "raw" / NAME
@@ -116,7 +116,8 @@ def prepare(folder: Path, cases: int) -> None:
         for channel in range(image.shape[3]):
             voxels = image[..., channel]
             path = raw / "imagesTr" / f"case_{number:03}_{channel:04}.nii.gz"
-            write_nifti(path, voxels - voxels.dtype.type(background_value(voxels)), volume.affine)
+            value = background_value(voxels)
+            write_nifti(path, voxels if value is None else voxels - value, volume.affine)
         label = np.asanyarray(nibabel.nifti1.load(dataset.file(case.label)).dataobj)
         write_nifti(raw / "labelsTr" / f"case_{number:03}.nii.gz", label, volume.affine)
     description = {
@@ -130,9 +131,9 @@ def prepare(folder: Path, cases: int) -> None:
 
 def ours(folder: Path) -> dict[str, Any]:
     """build_case of every case, on this thread."""
-    from unet3d.config import DataConfig
-    from unet3d.data.build import build_case
-    from unet3d.data.decathlon import read_dataset
+    from unet3d.config.schema import DataConfig
+    from unet3d.datasets.decathlon import read_dataset
+    from unet3d.preprocessing.case import build_case
 
     dataset = read_dataset(folder / "decathlon")
     data = DataConfig(name="benchmark", root=str(dataset.root))

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from unet3d.cli import compose_config
-from unet3d.log import log_to_console
+from unet3d.config.compose import compose_config
+from unet3d.logs import log_to_console
 
 
 def main() -> None:
@@ -51,15 +51,16 @@ def measure(folder: Path, augment: str, arguments: argparse.Namespace) -> tuple[
             "epochs=1000",
         ]
     )
-    from unet3d.parallel.place import ALONE
+    from unet3d.distributed.stop import StopRequest
+    from unet3d.distributed.worker import SINGLE_WORKER
     from unet3d.tracking.run import start_run
-    from unet3d.training.checkpoint import Progress, save_checkpoint
+    from unet3d.training.checkpoint import TrainingProgress, save_checkpoint
     from unet3d.training.loop import Training, run_epoch
     from unet3d.training.setup import make_setup
     from unet3d.training.step import make_train_step
-    from unet3d.training.stop import StopRequest
+    from unet3d.training.trace import StepTrace
 
-    setup = make_setup(config, ALONE)
+    setup = make_setup(config, SINGLE_WORKER)
     tracker, run = start_run(config, None)
     training = Training(**vars(setup), tracker=tracker, folder=run, stop=StopRequest())
     step = make_train_step(setup.state, setup.config, setup.targets, setup.strategy)
@@ -68,15 +69,15 @@ def measure(folder: Path, augment: str, arguments: argparse.Namespace) -> tuple[
     for _ in range(3):
         float(step(images, labels).loss)
     bare, epochs, waiting = [], [], []
-    progress = Progress()
+    progress = TrainingProgress()
     for repeat in range(arguments.repeats + 1):
         start = time.perf_counter()
         for _ in range(20):
             float(step(images, labels).loss)
         bare.append((time.perf_counter() - start) / 20)
         start = time.perf_counter()
-        times = run_epoch(training, progress, step, batches, repeat + 1)
-        save_checkpoint(run / "checkpoints" / "last.npz", setup.state.variables(), progress)
+        times = run_epoch(training, progress, step, batches, repeat + 1, StepTrace(run.trace, 0))
+        save_checkpoint(run, setup.state.variables(), progress)
         epochs.append((time.perf_counter() - start) / 20)
         waiting.append(times.metrics(config.batch_size)["perf/data_wait_pct"])
         progress.epoch_loss, progress.epoch_counts = 0.0, None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unet3d.cli import compose_config
-from unet3d.config import Config
+from unet3d.config.compose import compose_config
+from unet3d.config.schema import Config
 
 
 def small_config(output_dir: Path, *overrides: str) -> Config:

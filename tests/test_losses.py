@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from unet3d.config import ConfigError, LossConfig
+from unet3d.config.schema import LossConfig
+from unet3d.errors import ConfigError
 from unet3d.losses import deep_supervision, level_weights, make_loss, soft_dice
 
 NAMES = ["dice", "dice_ce", "ce", "focal", "tversky"]

@@ -1,98 +1,299 @@
-"""Command lines: Hydra's for train.py, and `unet3d <command> key=value ...` over the same conf/."""
+"""The `unet3d` command as a table, and how train.py and sweep.py start. Errors end here."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from typing import Any
 
-from unet3d.config import Config, ConfigError, register_schema
-from unet3d.config_errors import not_a_setting
+from unet3d.config.command_line import prepare_overrides
+from unet3d.config.compose import (
+    compose_config,
+    conf_dir,
+    from_overrides,
+    to_config,
+)
+from unet3d.config.schema import (
+    Config,
+    EvaluateConfig,
+    ExportConfig,
+    PredictConfig,
+    PreprocessConfig,
+    RecordConfig,
+    RunsConfig,
+    ViewConfig,
+    register_schema,
+)
+from unet3d.errors import ConfigError
 
-USAGE = """usage: unet3d <command> [key=value ...]
-
-commands
-  predict      segment scans                     unet3d predict run=<id> input=<scan> output=<seg>
-  evaluate     a run on its test cases, or pred=<folder> truth=<folder>
-  export       a run's network for other programs
-               unet3d export run=<id> output=<folder> format=savedmodel|onnx|mlflow|all
-  view         pictures of a case                unet3d view image=<scan> pred=<seg> truth=<label>
-  download     fetch and unpack a data set       unet3d download data=msd_brain
-               unet3d download data=msd data.root=<folder> data.source.url=<address of an archive>
-  preprocess   build the store of a data set     unet3d preprocess data=msd data.root=<folder>
-               over a Ray cluster                unet3d preprocess ... parallel=experiment [nodes=n]
-               read it again, check its sums     unet3d preprocess ... verify=true
-  doctor       what is installed, what the data set holds (table and fingerprint.png), what the
-               network needs, and patch, batch size and spacing that fit
-  report       the table and the page of a sweep    unet3d report sweep=<name>
-
-Settings are those of train.py: `python train.py --help` lists them."""
-
-
-def conf_dir() -> Path:
-    """The folder of the YAML files: the repository's, or the copy inside an installed wheel."""
-    package = Path(__file__).resolve().parent
-    beside = package.parent / "conf"
-    return beside if beside.is_dir() else package / "conf"
+STOPPED = "stopped at once; the last checkpoint is kept"
 
 
-def to_config(composed: Any) -> Config:
-    """The typed settings of what Hydra composed; ConfigError where one is missing or impossible."""
-    from omegaconf import OmegaConf
+@dataclass(frozen=True)
+class Command:
+    """A row of the table: what `unet3d <name>` runs, and what its help says.
 
-    from unet3d.checks import check_config
-
-    _refuse_added(composed)
-    missing = sorted(OmegaConf.missing_keys(composed))
-    if missing:
-        raise ConfigError(f"{missing[0]} is not set; type {missing[0]}=<value>")
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, Config)
-    check_config(config)
-    return config
-
-
-def _refuse_added(node: Any, prefix: str = "") -> None:
-    """ConfigError for a key that `+key=value` put beside the schema's."""
-    from dataclasses import fields, is_dataclass
-
-    from omegaconf import DictConfig, OmegaConf
-
-    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
-        return
-    kind = OmegaConf.get_type(node)
-    if is_dataclass(kind):
-        known = {field.name for field in fields(kind)}
-        for key in node:
-            if key not in known:
-                raise ConfigError(not_a_setting(f"{prefix}{key!s}"))
-        for key in known:
-            if not OmegaConf.is_missing(node, key):
-                _refuse_added(node[key], f"{prefix}{key}.")
-
-
-def replace_mappings(arguments: list[str]) -> list[str]:
-    """`data.regions={...}` replaces the data set's regions; Hydra alone would merge the two."""
-    replaced: list[str] = []
-    for argument in arguments:
-        if argument.startswith("data.regions={"):
-            replaced.append("data.regions=null")
-        replaced.append(argument)
-    return replaced
-
-
-def compose_config(overrides: list[str], name: str = "config") -> Config:
-    """Compose conf/ with `overrides`, as train.py does; raises ConfigError or a Hydra error.
-
-    name: of the YAML file to begin with; "sweep" is that of sweep.py.
+    run: takes the key=value arguments and returns the exit code, None for 0.
+    schema: its own settings. of_training: whether it takes those of train.py too.
+    stopped: the line that a signal ends it with.
     """
-    from hydra import compose, initialize_config_dir
 
-    register_schema()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return to_config(compose(name, overrides=replace_mappings(overrides)))
+    name: str
+    run: Callable[[list[str]], int | None]
+    description: str
+    examples: tuple[str, ...]
+    schema: type | None = None
+    of_training: bool = False
+    stopped: str = "stopped"
+
+
+# The commands. Each imports what it runs, so that `--help` stays fast.
+
+
+def _predict(overrides: list[str]) -> None:
+    from unet3d.inference.predict import predict
+
+    predict(from_overrides(PredictConfig, overrides))
+
+
+def _evaluate(overrides: list[str]) -> None:
+    from unet3d.evaluation.evaluate import evaluate
+
+    evaluate(from_overrides(EvaluateConfig, overrides))
+
+
+def _export(overrides: list[str]) -> None:
+    from unet3d.inference.export.export import export
+
+    export(from_overrides(ExportConfig, overrides))
+
+
+def _view(overrides: list[str]) -> None:
+    from unet3d.viewer.view import view
+
+    view(from_overrides(ViewConfig, overrides))
+
+
+def _download(overrides: list[str]) -> None:
+    from unet3d.datasets.download import download
+
+    dataset = download(compose_config(overrides).data)
+    print(f"{len(dataset.cases)} cases in {dataset.root}")
+
+
+def _preprocess(overrides: list[str]) -> int:
+    from unet3d.cluster.preprocess_command import build_or_verify
+
+    own, of_training = _separate((f.name for f in fields(PreprocessConfig)), overrides)
+    settings = from_overrides(PreprocessConfig, own)
+    return build_or_verify(compose_config(of_training), settings)
+
+
+def _doctor(overrides: list[str]) -> None:
+    from unet3d.doctor.doctor import doctor
+
+    doctor(compose_config(overrides), overrides)
+
+
+def _runs(overrides: list[str]) -> None:
+    from unet3d.sweep.runs import runs
+
+    own, of_training = _separate((f.name for f in fields(RunsConfig)), overrides)
+    runs(compose_config(of_training), from_overrides(RunsConfig, own))
+
+
+def _report(overrides: list[str]) -> None:
+    from unet3d.sweep.report.report import report_again
+
+    # `sweep` is a name here, taken as it is typed; in sweep.py it is a group of settings.
+    own, of_training = _separate(("sweep",), overrides)
+    name = own[-1].removeprefix("sweep=") if own else ""
+    print(f"report: {report_again(compose_config(of_training), name)}")
+
+
+def _record(overrides: list[str]) -> None:
+    from unet3d.training.record import record
+
+    record(from_overrides(RecordConfig, overrides))
+
+
+def _settings(overrides: list[str]) -> None:
+    from unet3d.config.reference import reference
+
+    if overrides:
+        raise ConfigError(f"{overrides[0]} is not a setting; `unet3d settings` takes none")
+    print(reference(), end="")
+
+
+def _separate(keys: Iterable[str], overrides: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments that set one of `keys`, and the others."""
+    starts = tuple(f"{key}=" for key in keys)
+    own = [override for override in overrides if override.startswith(starts)]
+    return own, [override for override in overrides if not override.startswith(starts)]
+
+
+COMMANDS = (
+    Command(
+        "predict",
+        _predict,
+        "segment scans with a trained network",
+        (
+            "unet3d predict run=<id> input=scan.nii.gz output=seg.nii.gz",
+            "unet3d predict run=a,b,c input=imagesTs/ output=preds/ tta=true",
+        ),
+        schema=PredictConfig,
+    ),
+    Command(
+        "evaluate",
+        _evaluate,
+        "measure a run on its test cases, or one folder of segmentations against another",
+        (
+            "unet3d evaluate run=<id>",
+            "unet3d evaluate pred=preds/ truth=labelsTr/ regions=brats",
+        ),
+        schema=EvaluateConfig,
+    ),
+    Command(
+        "export",
+        _export,
+        "write a run's network for other programs: SavedModel, ONNX, MLflow",
+        (
+            "unet3d export run=<id> output=exported format=all",
+            "unet3d export run=<id> output=exported format=mlflow register=brain",
+        ),
+        schema=ExportConfig,
+    ),
+    Command(
+        "view",
+        _view,
+        "show a segmented case: an overlay, a film and a page with sliders",
+        ("unet3d view image=scan.nii.gz pred=seg.nii.gz truth=label.nii.gz",),
+        schema=ViewConfig,
+    ),
+    Command(
+        "download",
+        _download,
+        "fetch and unpack a data set",
+        (
+            "unet3d download data=msd_brain",
+            "unet3d download data=msd data.root=<folder> data.source.url=<address of an archive>",
+        ),
+        of_training=True,
+        stopped="stopped; what was downloaded is kept, and the same command resumes",
+    ),
+    Command(
+        "preprocess",
+        _preprocess,
+        "build the store of a data set, here or over a Ray cluster, or verify it",
+        (
+            "unet3d preprocess data=msd data.root=<folder>",
+            "unet3d preprocess data=msd data.root=<folder> verify=true",
+            "unet3d preprocess data=msd data.root=<folder> parallel=experiment nodes=8",
+        ),
+        schema=PreprocessConfig,
+        of_training=True,
+        stopped="stopped; finished cases are kept, and the same command resumes",
+    ),
+    Command(
+        "doctor",
+        _doctor,
+        "check the installation and the data set; suggest patch, batch size and spacing",
+        ("unet3d doctor", "unet3d doctor data=msd data.root=<folder>"),
+        of_training=True,
+    ),
+    Command(
+        "runs",
+        _runs,
+        "list runs and sweeps with their state, and close those whose process has ended",
+        ("unet3d runs", "unet3d runs close=true output_dir=<folder>"),
+        schema=RunsConfig,
+        of_training=True,
+    ),
+    Command(
+        "report",
+        _report,
+        "write the table and the page of a sweep",
+        ("unet3d report sweep=<name>", "unet3d report sweep=<name> output_dir=<folder>"),
+        of_training=True,
+    ),
+    Command(
+        "record",
+        _record,
+        "record a run again that the tracking store has lost, or what it lacks of it",
+        (
+            "unet3d record run=<id>",
+            "unet3d record run=<id> uri=http://<server>:5000 experiment=<name>",
+        ),
+        schema=RecordConfig,
+        stopped="stopped; the same command goes on",
+    ),
+    Command(
+        "settings",
+        _settings,
+        "list every setting of these commands, of train.py and of sweep.py, as docs/settings.md",
+        ("unet3d settings > docs/settings.md",),
+    ),
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The `unet3d` command. Leaves by SystemExit where the exit code is not 0."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return
+    name, overrides = arguments[0], arguments[1:]
+    command = {command.name: command for command in COMMANDS}.get(name)
+    if command is None:
+        sys.exit(_fail(_not_a_command(name)))
+    if "-h" in overrides or "--help" in overrides:
+        print(command_help(command))
+        return
+    if code := _guarded(lambda: _start(command, overrides), command.stopped):
+        sys.exit(code)
+
+
+def _start(command: Command, overrides: list[str]) -> int | None:
+    from unet3d.logs import log_to_console
+
+    log_to_console()
+    return command.run(overrides)
+
+
+def _not_a_command(name: str) -> str:
+    names = [command.name for command in COMMANDS]
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(names)}"
+    return f"{name} is not a command; {hint}"
+
+
+def usage() -> str:
+    """What `unet3d --help` prints: a line for each command."""
+    lines = ["usage: unet3d <command> [key=value ...]", "", "commands"]
+    lines += [f"  {command.name:<12} {command.description}" for command in COMMANDS]
+    lines += [
+        "",
+        "`unet3d <command> --help` shows examples and settings.",
+        "Training is `python train.py`, a sweep `python sweep.py`; both have a --help.",
+    ]
+    return "\n".join(lines)
+
+
+def command_help(command: Command) -> str:
+    """What `unet3d <command> --help` prints: purpose, examples and settings."""
+    lines = [f"unet3d {command.name}: {command.description}", "", "examples"]
+    lines += [f"  {example}" for example in command.examples]
+    if command.schema is not None:
+        from unet3d.config.help import settings_help
+
+        lines += ["", "settings", settings_help(command.schema)]
+    if command.of_training:
+        also = "also takes" if command.schema is not None else "takes"
+        lines += ["", f"It {also} the settings of train.py: `python train.py --help` lists them."]
+    return "\n".join(lines)
 
 
 def run_hydra(task: Callable[[Config, list[str]], Any], name: str = "config") -> None:
@@ -100,6 +301,11 @@ def run_hydra(task: Callable[[Config, list[str]], Any], name: str = "config") ->
 
     name: of the YAML file in conf/ to begin with.
     """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        from unet3d.config.help import program_help
+
+        print(program_help(name))
+        return
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
@@ -112,176 +318,48 @@ def run_hydra(task: Callable[[Config, list[str]], Any], name: str = "config") ->
         return _guarded(lambda: task(to_config(composed), overrides))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, so that `_guarded` words them
-    sys.argv[1:] = replace_mappings(sys.argv[1:])
+    sys.argv[1:] = _guarded(lambda: prepare_overrides(sys.argv[1:]))
     _guarded(main)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The `unet3d` command."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
-        return
-    commands: dict[str, Callable[[list[str]], None]] = {
-        "download": _download,
-        "preprocess": _preprocess,
-        "doctor": _doctor,
-        "predict": _predict,
-        "evaluate": _evaluate,
-        "export": _export,
-        "view": _view,
-        "report": _report,
-    }
-    name, overrides = arguments[0], arguments[1:]
-    if name not in commands:
-        sys.exit(f"unet3d: {name} is not a command; choose one of {', '.join(commands)}")
-    if "-h" in overrides or "--help" in overrides:
-        print(USAGE)
-        return
-    _guarded(lambda: commands[name](overrides))
+def _guarded(call: Callable[[], Any], stopped: str = STOPPED) -> Any:
+    """Call; an error that the user can mend becomes one line on stderr and exit code 2.
 
-
-def _download(overrides: list[str]) -> None:
-    from unet3d.data.download import download
-    from unet3d.log import log_to_console
-    from unet3d.training.errors import RunStopped
-
-    log_to_console()
-    try:
-        dataset = download(compose_config(overrides).data)
-    except KeyboardInterrupt:
-        told = "stopped; what has come is kept, and the same command goes on"
-        raise RunStopped(told, exit_code=130) from None
-    print(f"{len(dataset.cases)} cases in {dataset.root}")
-
-
-def _preprocess(overrides: list[str]) -> None:
-    from dataclasses import fields
-
-    from unet3d.config import PreprocessConfig
-    from unet3d.log import log_to_console
-    from unet3d.preprocessing import preprocess_command
-    from unet3d.training.errors import RunStopped
-
-    log_to_console()
-    names = tuple(f"{field.name}=" for field in fields(PreprocessConfig))
-    # These are of the command; the others are settings of a training as well.
-    own = typed(PreprocessConfig, [o for o in overrides if o.startswith(names)])
-    config = compose_config([o for o in overrides if not o.startswith(names)])
-    try:
-        code = preprocess_command(config, own)
-    except KeyboardInterrupt:
-        told = "stopped; cases that are ready stay, and the same command goes on"
-        raise RunStopped(told, exit_code=130) from None
-    if code:
-        sys.exit(code)
-
-
-def _predict(overrides: list[str]) -> None:
-    from unet3d.config import PredictConfig
-    from unet3d.inference.predict import predict
-    from unet3d.log import log_to_console
-
-    log_to_console()
-    predict(typed(PredictConfig, overrides))
-
-
-def _evaluate(overrides: list[str]) -> None:
-    from unet3d.config import EvaluateConfig
-    from unet3d.evaluation.evaluate import evaluate
-    from unet3d.log import log_to_console
-
-    log_to_console()
-    evaluate(typed(EvaluateConfig, overrides))
-
-
-def _export(overrides: list[str]) -> None:
-    from unet3d.config import ExportConfig
-    from unet3d.inference.export import export
-    from unet3d.log import log_to_console
-
-    log_to_console()
-    export(typed(ExportConfig, overrides))
-
-
-def _view(overrides: list[str]) -> None:
-    from unet3d.config import ViewConfig
-    from unet3d.evaluation.view import view
-    from unet3d.log import log_to_console
-
-    log_to_console()
-    view(typed(ViewConfig, overrides))
-
-
-def typed(schema: type[Any], overrides: list[str]) -> Any:
-    """key=value arguments as the dataclass `schema`. Raises ConfigError for what it lacks."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    from unet3d.config_errors import explain
-
-    unclear = [text for text in overrides if "=" not in text]
-    if unclear:
-        raise ConfigError(f"{unclear[0]}: not understood; write key=value")
-    settings = OmegaConf.structured(schema)
-    names = [str(name) for name in settings]
-    for override in overrides:
-        key = override.partition("=")[0]
-        if key.split(".")[0] not in names:
-            raise ConfigError(f"{key} is not a setting; choose one of {', '.join(names)}")
-        try:
-            settings = OmegaConf.merge(settings, OmegaConf.from_dotlist([override]))
-        except OmegaConfBaseException as error:
-            raise ConfigError(explain(error)) from error
-    missing = sorted(OmegaConf.missing_keys(settings))
-    if missing:
-        raise ConfigError(f"{missing[0]} is not set; type {missing[0]}=<value>")
-    return OmegaConf.to_object(settings)
-
-
-def _doctor(overrides: list[str]) -> None:
-    from unet3d.doctor import doctor
-
-    doctor(compose_config(overrides), overrides)
-
-
-def _report(overrides: list[str]) -> None:
-    from unet3d.log import log_to_console
-    from unet3d.sweep.report import report_again
-
-    log_to_console()
-    # Here `sweep` is the name of one, where Hydra would take it for a group of settings.
-    names = [o.removeprefix("sweep=") for o in overrides if o.startswith("sweep=")]
-    settings = [o for o in overrides if not o.startswith("sweep=")]
-    path = report_again(compose_config(settings), names[-1] if names else "")
-    print(f"report: {path}")
-
-
-def _guarded(call: Callable[[], Any]) -> Any:
-    """Call, and turn errors that the user can mend into one line on stderr and exit code 2."""
+    stopped: the line for a signal that the call does not handle, with its exit code.
+    """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from unet3d.config_errors import below_null, explain
-    from unet3d.data.errors import DataError
-    from unet3d.training.errors import RunError, RunStopped
+    from unet3d.config.messages import below_null, explain
+    from unet3d.disk import disk_problem
+    from unet3d.distributed.stop import ignore_signals, stopped_by_signals
+    from unet3d.errors import DataError, RunError, RunStopped
 
     try:
-        return call()
-    except RunStopped as stopped:
-        print(stopped, file=sys.stderr)
-        sys.exit(stopped.exit_code)
+        with stopped_by_signals(stopped):
+            return call()
+    except RunStopped as ended:
+        ignore_signals()  # while the interpreter ends, which takes a second with Ray
+        print(ended, file=sys.stderr)
+        sys.exit(ended.exit_code)
     except KeyboardInterrupt:
-        print("stopped at once; the last checkpoint is kept", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         sys.exit(130)
     except (ConfigError, DataError, RunError) as error:
         sys.exit(_fail(str(error)))
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(_fail(explain(error)))
+    except MemoryError as error:
+        sys.exit(_fail(f"not enough memory ({error or 'MemoryError'}); free some, or choose less"))
     except AssertionError as error:
         if not below_null(error):
             raise
         sys.exit(_fail("data.phantom is of data=phantom; with another data set it has no settings"))
+    except Exception as error:
+        problem = disk_problem(error)
+        if problem is None:
+            raise
+        sys.exit(_fail(problem))
 
 
 def _fail(message: str) -> int:

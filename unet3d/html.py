@@ -1,28 +1,36 @@
-"""The frame of an HTML page that is one file and needs no network."""
+"""HTML pages that are one file each and need no network: templates with CSS and scripts inlined."""
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.resources import files
 
-def document(title: str, style: str, head: str, body: str) -> str:
-    """A page in light or dark, as the browser prefers; all arguments but `title` are HTML or CSS.
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
 
-    title: escaped; head: below the heading that shows it; body: <main> and what follows.
+
+def render(template: str, **values: object) -> str:
+    """A page from a template of the package, named by its path in `unet3d`.
+
+    Values are escaped. Templates extend `base.html`, the frame, and have `inline(path)` for the
+    package's own CSS and JavaScript, and `| tojson` for data, which cannot end its <script>.
     """
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<header>
-<h1>{title}</h1>
-{head}
-</header>
-{body}
-</body>
-</html>
-"""
+    return _environment().get_template(template).render(values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_source),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals["inline"] = lambda path: Markup(_source(path).strip())
+    return environment
+
+
+def _source(path: str) -> str:
+    return files("unet3d").joinpath(path).read_text("utf-8")

@@ -8,7 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from unet3d.config import ConfigError, LossConfig
+from unet3d.config.schema import LossConfig
+from unet3d.errors import ConfigError
 
 SPATIAL = (1, 2, 3)
 Loss = Callable[[Any, Any], Any]  # (truth, logits or a list of them) -> (batch,)
@@ -149,7 +150,7 @@ def tversky_loss(
 
 
 def foreground(truth: Any, logits: Any, exclusive: bool) -> tuple[Any, Any]:
-    """Truth and probability of the outputs that count for overlap: a softmax's background not."""
+    """Truth and probability of the outputs that count for overlap: no softmax background."""
     truth, logits = as_float32(truth, logits)
     if exclusive:
         return truth[..., 1:], tf.nn.softmax(logits)[..., 1:]

@@ -13,8 +13,8 @@ def dice(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Dice of each output of one volume (Dice 1945).
 
     truth, prediction: boolean (x, y, z, outputs).
-    Returns float64 (outputs,) in [0, 1]; 1 where both are empty. Raises ValueError where the
-    shapes differ.
+    Returns float64 (outputs,) in [0, 1]; 1 where both are empty. Raises ValueError where shapes
+    differ.
     """
     if truth.shape != prediction.shape:
         raise ValueError(f"truth is {truth.shape} but prediction is {prediction.shape}")
@@ -47,7 +47,7 @@ def batch_dice_counts(truth: Any, logits: Any, exclusive: bool) -> Counts:
         prediction = tf.cast(logits > 0, tf.float32)
 
     def total(mask: Any) -> Any:
-        # float32 counts exactly to 2^24 only: plenty for a plane, too few for a batch of volumes.
+        # float32 counts exactly up to 2^24 only: enough for a plane, too little for a batch.
         planes = tf.reduce_sum(mask, axis=(2, 3))
         return tf.reduce_sum(tf.cast(planes, tf.float64), axis=(0, 1))
 

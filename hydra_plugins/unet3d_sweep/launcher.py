@@ -11,7 +11,7 @@ from hydra_plugins.hydra_ray_launcher.ray_launcher import RayLauncher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
-    from unet3d.config import SweepRunConfig
+    from unet3d.config.schema import SweepRunConfig
 
 
 class RayTrialLauncher(RayLauncher):
@@ -20,19 +20,19 @@ class RayTrialLauncher(RayLauncher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run the trials; what has ended before, in a sweep of the same name, is not run again."""
-        from unet3d.sweep.run import Plan, run_sweep
-        from unet3d.sweep.source import Grid
-        from unet3d.sweep.trial import Trial, make_name, split_override, varied
+        """Run the trials; those that an earlier sweep of the name has finished do not run again."""
+        from unet3d.sweep.run import SweepPlan, run_sweep
+        from unet3d.sweep.search import GridSearch
+        from unet3d.sweep.trial import Trial, make_name, split_override, swept_keys
 
         lists = [filter_overrides(list(overrides)) for overrides in job_overrides]
-        differs = varied(lists)
+        swept = swept_keys(lists)
         configs = [self.compose(overrides) for overrides in job_overrides]
         trials = [
             Trial(
                 number,
                 tuple(overrides),
-                {k: v for k, v in map(split_override, overrides) if k in differs},
+                {k: v for k, v in map(split_override, overrides) if k in swept},
                 plain(config),
             )
             for number, (overrides, config) in enumerate(
@@ -40,15 +40,15 @@ class RayTrialLauncher(RayLauncher):
             )
         ]
         config = configs[0]
-        name = config.sweep.name or make_name(differs, " ".join(sorted(t.key for t in trials)))
-        ended = run_sweep(
-            Plan(
+        name = config.sweep.name or make_name(swept, " ".join(sorted(t.key for t in trials)))
+        results = run_sweep(
+            SweepPlan(
                 config=config,
                 name=name,
-                differs=differs,
+                swept=swept,
                 trials=trials,
                 total=len(trials),
-                make_source=lambda folder: Grid(trials, config.sweep),
+                make_search=lambda folder: GridSearch(trials, config.sweep),
                 **self.ray_settings(),
             )
         )
@@ -56,15 +56,15 @@ class RayTrialLauncher(RayLauncher):
             JobReturn(
                 overrides=overrides,
                 status=JobStatus.COMPLETED,
-                _return_value=ended[trial.number].best if trial.number in ended else None,
+                _return_value=results[trial.number].best if trial.number in results else None,
             )
             for trial, overrides in zip(trials, lists, strict=True)
         ]
 
     def compose(self, overrides: Sequence[str]) -> SweepRunConfig:
         """The typed settings of one trial. Raises ConfigError, as train.py does."""
-        from unet3d.cli import to_config
-        from unet3d.config import SweepRunConfig
+        from unet3d.config.compose import to_config
+        from unet3d.config.schema import SweepRunConfig
 
         assert self.hydra_context is not None and self.config is not None
         loader = self.hydra_context.config_loader
@@ -87,7 +87,7 @@ class RayTrialLauncher(RayLauncher):
 
 def plain(config: SweepRunConfig) -> Any:
     """The settings of the training alone."""
-    from unet3d.config import Config
+    from unet3d.config.schema import Config
 
     names = [field.name for field in dataclasses.fields(Config)]
     return Config(**{name: getattr(config, name) for name in names})

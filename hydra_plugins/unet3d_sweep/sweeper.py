@@ -1,4 +1,4 @@
-"""hydra/sweeper=optuna: an adaptive search by Optuna's ask and tell, a trial for each free slot."""
+"""hydra/sweeper=optuna: an adaptive search by Optuna's ask and tell, a trial per free slot."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Search sweep.trials times; returns how each trial of this command ended."""
         from hydra_plugins.unet3d_sweep.launcher import RayTrialLauncher, plain
-        from unet3d.config import ConfigError
-        from unet3d.sweep.folder import SweepFolder
-        from unet3d.sweep.run import Plan, run_sweep
-        from unet3d.sweep.source import Adaptive, make_study
+        from unet3d.errors import ConfigError
+        from unet3d.sweep.run import SweepPlan, run_sweep
+        from unet3d.sweep.search import OptunaSearch, make_study
+        from unet3d.sweep.sweep_folder import SweepFolder
         from unet3d.sweep.trial import Trial, make_name
 
         launcher = self.launcher
@@ -67,41 +67,41 @@ class OptunaSweeper(Sweeper):
         def make_trial(number: int, params: dict[str, Any]) -> Trial:
             own = [f"{key}={_typed(value)}" for key, value in params.items()]
             config = launcher.compose([*fixed, *own])
-            differs = {key.lstrip("+~"): _typed(value) for key, value in params.items()}
-            return Trial(number, tuple(filter_overrides([*fixed, *own])), differs, plain(config))
+            swept = {key.lstrip("+~"): _typed(value) for key, value in params.items()}
+            return Trial(number, tuple(filter_overrides([*fixed, *own])), swept, plain(config))
 
         corners = [make_trial(0, {k: end(d) for k, d in searched.items()}) for end in (_low, _high)]
         config = launcher.compose(corners[0].overrides)
-        differs = list(corners[0].differs)
+        swept = list(corners[0].swept)
         space = " ".join(f"{key}={searched[key]}" for key in sorted(searched))
-        name = config.sweep.name or make_name(differs, space + corners[0].key)
+        name = config.sweep.name or make_name(swept, space + corners[0].key)
 
-        def make_source(folder: SweepFolder) -> Adaptive:
-            url = config.sweep.storage or f"sqlite:///{folder.path / 'study.db'}"
+        def make_search(folder: SweepFolder) -> OptunaSearch:
+            url = config.sweep.storage or f"sqlite:///{folder.study}"
             study = make_study(config.sweep, name, url)
-            return Adaptive(study, searched, make_trial, config.sweep.trials)
+            return OptunaSearch(study, searched, make_trial, config.sweep.trials)
 
         return run_sweep(
-            Plan(
+            SweepPlan(
                 config=config,
                 name=name,
-                differs=differs,
+                swept=swept,
                 trials=corners,
                 total=config.sweep.trials,
-                make_source=make_source,
+                make_search=make_search,
                 **launcher.ray_settings(),
             )
         )
 
 
 def distribution(override: Override) -> Any:
-    """Optuna's distribution for Hydra's choice(), range() and interval(), tag(log, ...) among them.
+    """Optuna's distribution for Hydra's choice(), range() and interval(), also tag(log, ...).
 
     Raises ConfigError for a sweep that has none.
     """
     from optuna import distributions as of
 
-    from unet3d.config import ConfigError
+    from unet3d.errors import ConfigError
 
     value: Any = override.value()
     key = override.get_key_element()

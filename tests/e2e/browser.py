@@ -1,4 +1,4 @@
-"""A real browser: Debian's chromium without a window, and what a user does with it."""
+"""A real browser, Debian's chromium without a window, and what a user does with it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ SWITCHES = (
     "--no-sandbox",
     "--disable-dev-shm-usage",
     "--enable-unsafe-swiftshader",  # plots are WebGL, and there is no GPU
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
     "--hide-scrollbars",
     "--window-size=1400,1330",
 )
@@ -43,7 +47,7 @@ class Page:
     deadline: float = field(default_factory=lambda: time.monotonic() + SECONDS)
 
     def until(self, condition: Callable[[Chrome], Found], what: str) -> Found:
-        """The first answer that is true; a page that draws itself anew is asked again."""
+        """The first true result of `condition`; a page that redraws itself is asked again."""
         left = max(self.deadline - time.monotonic(), 0)
         wait = WebDriverWait(self.driver, left, 0.1, ignored_exceptions=[WebDriverException])
         return wait.until(condition, f"not within {SECONDS:.0f} s: {what}")  # type: ignore[arg-type]
@@ -54,27 +58,27 @@ class Page:
         return elements[0]
 
     def exists(self, xpath: str) -> None:
-        """Wait for an element, which may be drawn by another one over it."""
-        self.until(lambda driver: driver.find_elements(By.XPATH, xpath), f"{xpath} is there")
+        """Wait until an element exists, even if another one hides it."""
+        self.until(lambda driver: driver.find_elements(By.XPATH, xpath), f"{xpath} exists")
 
     def visible(self, xpath: str) -> list[WebElement]:
-        """All that can be seen now, without waiting."""
+        """The elements that can be seen now, without waiting."""
         elements = self.driver.find_elements(By.XPATH, xpath)
         return [element for element in elements if element.is_displayed()]
 
     def click(self, xpath: str) -> None:
-        """Click the first such element, once it takes the click."""
+        """Click the first such element as soon as it accepts clicks."""
 
         def clicked(driver: Chrome) -> bool:
             driver.find_element(By.XPATH, xpath).click()
             return True
 
-        self.until(clicked, f"{xpath} takes a click")
+        self.until(clicked, f"{xpath} accepts a click")
 
 
 @contextmanager
 def browser(folder: Path) -> Iterator[Page]:
-    """A fresh browser; a failure tells the page's text, and keeps a picture of it in `folder`."""
+    """A fresh browser; a failure reports the page's text and leaves a screenshot in `folder`."""
     options = ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for switch in SWITCHES:

@@ -7,42 +7,32 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+import psutil
 
-from tests.e2e.commands import REPOSITORY, SMALL
-
-pytestmark = pytest.mark.stops_ray
+from tests.e2e.commands import REPOSITORY, SMALL, two_nodes
 
 
 def test_machines_example_runs_as_it_is(tmp_path: Path) -> None:
-    """examples/ray_start.sh: a head and a second node by `ray start`, a training over both."""
-    code, told = run_example(
-        tmp_path,
-        ["examples/ray_start.sh", "localhost localhost", *SMALL, "tracking=none"],
-        RAY_NODE_OPTIONS="--num-cpus=1",
-        RAY_PORT="6391",
-    )
-    assert code == 0, told
-    assert "2 replicas on 2 workers" in told and "best val/dice" in told
+    """examples/ray_start.sh: a head and a second node, a training over both, nothing left behind.
 
-
-def test_slurm_example_runs_as_it_is(tmp_path: Path) -> None:
-    """examples/slurm.sbatch with a srun and a scontrol for a job of this one machine."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name, body in (("srun", 'exec "${@:3}"'), ("scontrol", "echo 127.0.0.1")):
-        (programs / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
-        (programs / name).chmod(0o755)
-    code, told = run_example(
-        tmp_path,
-        ["examples/slurm.sbatch", *SMALL, "tracking=none"],
-        PATH=f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-        SLURM_JOB_NUM_NODES="1",
-        SLURM_JOB_NODELIST="here",
-        RAY_PORT="6392",
-    )
-    assert code == 0, told
-    assert "best val/dice" in told
+    A Ray that runs here stays, and no token is left for the clusters that this home starts later.
+    """
+    token = Path.home() / ".ray" / "auth_token"
+    before = token.exists()
+    with two_nodes(cpus=1) as other:
+        code, output = run_example(
+            tmp_path,
+            ["examples/ray_start.sh", "localhost localhost", *SMALL, "tracking=none"],
+            RAY_NODE_OPTIONS="--num-cpus=1",
+        )
+        assert code == 0, output
+        assert "2 replicas on 2 workers" in output and "best val/dice" in output
+        assert other.head_node.remaining_processes_alive()
+    assert token.exists() == before
+    left = [
+        p.info for p in psutil.process_iter(["cwd", "cmdline"]) if p.info["cwd"] == str(tmp_path)
+    ]
+    assert not left
 
 
 def run_example(folder: Path, command: list[str], **environment: str) -> tuple[int, str]:

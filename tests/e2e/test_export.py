@@ -23,7 +23,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.e2e.commands import REPOSITORY, only_run, run
-from unet3d.data.decathlon import read_dataset
+from unet3d.datasets.decathlon import read_dataset
 
 SETTINGS = ("epochs=2", "steps_per_epoch=20", "lr=1e-2", "tracking.system_metrics=false")
 
@@ -88,8 +88,8 @@ def segmentation(exported: Exported) -> np.ndarray:
 
 def expected_logits(exported: Exported, patch: np.ndarray) -> np.ndarray:
     """The Keras network's, by the network's own code and weights file."""
+    from unet3d.config.compose import stored_config
     from unet3d.models import build_model
-    from unet3d.training.resume import stored_config
 
     folder = exported.folder / "outputs" / "runs" / exported.run
     config = stored_config(folder / "config.yaml")
@@ -136,7 +136,8 @@ def test_no_pickle_is_in_the_mlflow_model(exported: Exported) -> None:
     """Code as text, weights as HDF5, the rest YAML and JSON."""
     files = [path for path in (exported.models / "mlflow").rglob("*") if path.is_file()]
     kinds = {path.suffix for path in files}
-    assert kinds == {".py", ".h5", ".yaml", ".json", ".txt", ""}
+    pages = {".html", ".css", ".js", ".typed"}  # of the package, beside its code
+    assert kinds - pages == {".py", ".h5", ".yaml", ".json", ".txt", ""}
     assert {path.name for path in files if not path.suffix} == {"MLmodel"}
 
 
@@ -145,8 +146,8 @@ def test_a_scan_is_segmented_as_by_predict(exported: Exported, segmentation: np.
     import mlflow
     import pandas as pd
 
-    from unet3d.data.errors import DataError
-    from unet3d.inference.scan import find_scans, prepare
+    from unet3d.errors import DataError
+    from unet3d.inference.scan import find_scans, prepare_scan
 
     model = mlflow.pyfunc.load_model(str(exported.models / "mlflow"))
     row = {"input": str(exported.scan)}
@@ -155,7 +156,9 @@ def test_a_scan_is_segmented_as_by_predict(exported: Exported, segmentation: np.
         assert labels.dtype == np.uint8
         np.testing.assert_array_equal(labels, segmentation)
     inner = model.unwrap_python_model().trained
-    prepared = prepare(find_scans(str(exported.scan))[0], inner.config.data, inner.channels)
+    prepared = prepare_scan(
+        find_scans(str(exported.scan), len(inner.channels))[0], inner.config.data, inner.channels
+    )
     batch = np.stack([prepared.image, np.zeros_like(prepared.image)])
     labels = model.predict(batch)
     assert labels.dtype == np.uint8 and labels.shape == batch.shape[:4]
@@ -241,10 +244,13 @@ def asked(address: str, request: dict[str, Any]) -> Any:
     ("arguments", "told"),
     [
         (("run=nothing", "output=x"), "run: nothing is not a run in outputs/runs"),
-        (("run=nothing", "output=x", "format=tflite"), "format: tflite is not known; choose one"),
+        (
+            ("run=nothing", "output=x", "format=tflite"),
+            "format: tflite is not possible; it must be",
+        ),
         (("run=nothing", "output=full"), "output: full is not empty; name a new folder"),
         (("run=nothing",), "output is not set"),
-        (("run=nothing", "output=x", "log=true"), "format: savedmodel is not logged"),
+        (("run=nothing", "output=x", "log=true"), "format: savedmodel cannot be logged"),
     ],
 )
 def test_what_cannot_work_is_one_line(

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.commands import REPOSITORY
-from unet3d.config import PhantomConfig
-from unet3d.data.phantom import ensure_phantoms
+from unet3d.config.schema import PhantomConfig
+from unet3d.datasets.phantom import ensure_phantoms
 
 TRAINER = """
 import json, sys
 import unet3d.training.loop as loop
 from unet3d.cli import compose_config
-from unet3d.log import log_to_console
-from unet3d.training.job import run_training
+from unet3d.logs import log_to_console
+from unet3d.training.run import run_training
 
 resident, epoch = [], loop.run_epoch
 
@@ -31,16 +31,16 @@ def measured(*arguments):
 
 loop.run_epoch = measured
 log_to_console()
-run_training(compose_config(sys.argv[1:]), sys.argv[1:])
+run_training(compose_config(sys.argv[1:]))
 print(json.dumps(resident))
 """
 
 
 @pytest.fixture(scope="module")
 def data_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders 20 and 200 of as many cases: links to the files of four phantoms."""
+    """Folders 20 and 200 of as many cases, 2.4 MB each: links to the files of four phantoms."""
     folder = tmp_path_factory.mktemp("many")
-    ensure_phantoms(folder / "few", PhantomConfig(cases=4, shape=[32, 32, 24], spacing=[5.0] * 3))
+    ensure_phantoms(folder / "few", PhantomConfig(cases=4, shape=[56, 56, 48], spacing=[3.0] * 3))
     description = json.loads((folder / "few" / "dataset.json").read_text())
     few = description["training"]
     for count in (20, 200):
@@ -88,10 +88,13 @@ def resident(folder: Path, cases: int, epochs: int) -> list[int]:
 
 
 def test_memory_is_steady(data_sets: Path) -> None:
-    """200 cases need no more than 20 do, and 500 further steps no more than the first 100."""
+    """200 cases need no more than 20 do, and 500 further steps no more than the first 100.
+
+    The 180 cases more are 430 MB; between two equal runs resident memory differs by up to 50 MB.
+    """
     many, few = resident(data_sets, 200, 6), resident(data_sets, 20, 1)
-    assert max(many[1:]) < 1.02 * many[0]
-    assert many[0] < 1.03 * few[0]
+    assert max(many[1:]) < many[0] + 50_000, many
+    assert many[0] < few[0] + 110_000, (many, few)
 
 
 def test_accumulation_saves_memory(tmp_path: Path) -> None:

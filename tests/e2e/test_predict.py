@@ -15,13 +15,13 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.e2e.commands import REPOSITORY, run
-from unet3d.data.decathlon import read_dataset
+from unet3d.datasets.decathlon import read_dataset
 
 SETTINGS = ("epochs=3", "steps_per_epoch=30", "lr=1e-2", "tracking.system_metrics=false")
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedNetwork:
     """A folder with outputs/, two runs in it, and the scans that they were trained on."""
 
     folder: Path
@@ -31,7 +31,7 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedNetwork:
     folder = tmp_path_factory.mktemp("trained")
     ids: list[str] = []
     for seed in (0, 1):
@@ -42,7 +42,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     root = folder / "outputs" / "phantom_smoke"
     dataset = read_dataset(root)
     case = dataset.cases[0]
-    return Trained(folder, (ids[0], ids[1]), dataset.file(case.image), dataset.file(case.label))
+    return TrainedNetwork(
+        folder, (ids[0], ids[1]), dataset.file(case.image), dataset.file(case.label)
+    )
 
 
 def unet3d(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -67,7 +69,7 @@ def read(path: Path) -> nibabel.Nifti1Image:
     return nibabel.load(path)  # type: ignore[return-value]
 
 
-def test_a_scan_is_segmented_however_it_lies(tmp_path: Path, trained: Trained) -> None:
+def test_a_scan_is_segmented_however_it_lies(tmp_path: Path, trained: TrainedNetwork) -> None:
     """Shape, affine and labels fit the scan; turned and mirrored, the same tissue is found."""
     scan = read(trained.scan)
     voxels = np.asarray(scan.dataobj)
@@ -94,7 +96,7 @@ def test_a_scan_is_segmented_however_it_lies(tmp_path: Path, trained: Trained) -
     np.testing.assert_array_equal(back, labels)
 
 
-def test_a_folder_by_an_ensemble_with_flips(tmp_path: Path, trained: Trained) -> None:
+def test_a_folder_by_an_ensemble_with_flips(tmp_path: Path, trained: TrainedNetwork) -> None:
     """Files of one sequence each are put together; a bad scan does not stop the others."""
     scans = tmp_path / "scans"
     scans.mkdir()
@@ -117,7 +119,7 @@ def test_a_folder_by_an_ensemble_with_flips(tmp_path: Path, trained: Trained) ->
     assert dice(truth > 0, labels > 0) > 0.5
 
 
-def test_a_run_is_evaluated_once_on_its_test_cases(trained: Trained) -> None:
+def test_a_run_is_evaluated_once_on_its_test_cases(trained: TrainedNetwork) -> None:
     """Tables and test/... in the same MLflow run; a second look must be asked for."""
     run_id = trained.runs[0]
     code, told = unet3d(trained.folder, "evaluate", f"run={run_id}")
@@ -150,7 +152,9 @@ def test_a_run_is_evaluated_once_on_its_test_cases(trained: Trained) -> None:
     assert halved == pytest.approx(metrics["test/dice_whole_tumour"], abs=0.02)
 
 
-def test_two_folders_are_compared_without_a_network(tmp_path: Path, trained: Trained) -> None:
+def test_two_folders_are_compared_without_a_network(
+    tmp_path: Path, trained: TrainedNetwork
+) -> None:
     """Truth against itself is perfect; a file that is missing is told."""
     truth = trained.label.parent
     code, told = unet3d(
@@ -176,14 +180,17 @@ def test_two_folders_are_compared_without_a_network(tmp_path: Path, trained: Tra
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("predict", "run=nothing", "input=.", "output=x"), "input: . holds no .nii.gz"),
+        (
+            ("predict", "run=nothing", "input=.", "output=x"),
+            "run: nothing is not a run in outputs/runs",
+        ),
         (("predict", "run=nothing", "output=x"), "input is not set"),
         (("predict", "run=a", "inptu=b"), "inptu is not a setting; choose one of run, input"),
         (("evaluate",), "type run=<id>, or pred=<folder> truth=<folder>"),
-        (("evaluate", "run=a", "precision=fp8"), "precision: fp8 is not one of float32, mixed_b"),
+        (("evaluate", "run=a", "precision=fp8"), "precision: fp8 is not possible; it must be"),
         (("evaluate", "run=nothing"), "run: nothing is not a run in outputs/runs"),
         (("evaluate", "pred=a", "truth=b"), "b: not a folder"),
-        (("evaluate", "pred=.", "truth=."), ".: holds no .nii.gz or .nii file"),
+        (("evaluate", "pred=.", "truth=."), ".: contains no .nii.gz or .nii file"),
         (("evaluate", "run=a", "tolerance=x"), "tolerance: 'x' does not fit; it must be a number"),
     ],
 )

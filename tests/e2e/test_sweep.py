@@ -18,7 +18,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.e2e.commands import REPOSITORY, SMALL, run, start, train, two_nodes, wait_for
-from unet3d.sweep.results import Result, read_results
+from unet3d.machine import cores
+from unet3d.sweep.report.results import read_results
+from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord
 
 QUIET = ("tracking.system_metrics=false",)
 THREE = (*QUIET, "epochs=5", "steps_per_epoch=30", "lr=1e-2,1e-3,1e30", "sweep.name=three")
@@ -33,16 +35,16 @@ def start_sweep(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     return start(folder, *overrides, base=("-m", *SMALL), program="sweep.py")
 
 
-def results(folder: Path) -> list[Result]:
+def results(folder: Path) -> list[TrialRecord]:
     """The trials of the one sweep in the folder, best first."""
     (path,) = (p for p in (folder / "outputs" / "sweeps").iterdir() if p.is_dir())
-    return read_results(path)
+    return read_results(SweepFolder(path))
 
 
 def table(folder: Path) -> list[tuple[str, str, float | None, int]]:
     """What a table tells of each trial, but for ids and times."""
     return [
-        (r.name, r.ended.state, r.ended.best and round(r.ended.best, 4), r.ended.epochs)
+        (r.name, r.result.state, r.result.best and round(r.result.best, 4), r.result.epochs)
         for r in results(folder)
     ]
 
@@ -60,13 +62,14 @@ def recorded(folder: Path) -> tuple[Run, list[Run], MlflowClient]:
 
 
 def trial_workers(driver: int) -> list[psutil.Process]:
-    """The processes that train."""
+    """The processes that train: each has the end of its stderr in the folder of its trial."""
     family = psutil.Process(driver).children(recursive=True)
-    return [p for p in family if "TrialWorker.run" in " ".join(p.cmdline())]
+    workers = [p for p in family if "TrialWorker" in " ".join(p.cmdline())]
+    return [p for p in workers if any("/trials/" in f.path for f in p.open_files())]
 
 
 def test_sixteen_trials_on_two_slots(tmp_path: Path) -> None:
-    """All FINISHED, every epoch of every metric there, with the store and the data base new.
+    """All FINISHED, every epoch of every metric there, with the store and the database new.
 
     A trial on a warm worker gives what its command gives alone.
     """
@@ -86,11 +89,11 @@ def test_sixteen_trials_on_two_slots(tmp_path: Path) -> None:
     assert len(settings) == 8
     names = {run.info.run_name for run in children}
     assert len(names) == 16 and "lr=0.01, norm=batch, beta_2=0.99" in names
-    last = next(result for result in results(tmp_path) if result.number == 15)
+    last = next(record for record in results(tmp_path) if record.number == 15)
     code, told = train(tmp_path, *QUIET, *last.command.split()[2:], base=())
     assert code == 0, told
     alone = next(line for line in told.splitlines() if "best val/dice" in line)
-    assert last.ended.best is not None and f"best val/dice {last.ended.best:.4f} in" in alone
+    assert last.result.best is not None and f"best val/dice {last.result.best:.4f} in" in alone
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +109,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_trial_that_raises_is_failed_with_its_error(undisturbed: Path) -> None:
     """In MLflow and in the table; the other trials finish."""
-    states = [result.ended.state for result in results(undisturbed)]
+    states = [record.result.state for record in results(undisturbed)]
     assert states == ["finished", "finished", "failed"]
     failed = results(undisturbed)[-1]
-    assert "the loss became" in failed.ended.error and failed.ended.attempts == 1
+    assert "the loss became" in failed.result.error and failed.result.attempts == 1
     parent, children, _store = recorded(undisturbed)
     assert parent.info.status == "FAILED"
     by_status = {run.info.run_name: run for run in children if run.info.status == "FAILED"}
@@ -164,17 +167,17 @@ def test_adaptive_search_stopped_by_ctrl_c_goes_on(tmp_path: Path) -> None:
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=100) == 128 + signal.SIGINT
-    assert "the same command goes on" in (tmp_path / "output").read_text()
+    assert "the same command resumes the sweep" in (tmp_path / "output").read_text()
     _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive
-    stopped = {result.name for result in results(tmp_path) if result.ended.state == "stopped"}
+    stopped = {record.name for record in results(tmp_path) if record.result.state == "stopped"}
     assert len(stopped) == 2
     assert {run.info.status for run in recorded(tmp_path)[1]} == {"KILLED"}
     code, told = sweep(tmp_path, *search)
     assert code == 0, told
-    assert told.count("goes on") == 2
-    assert stopped < {result.name for result in results(tmp_path)}
-    assert [result.ended.state for result in results(tmp_path)] == ["finished"] * 3
+    assert told.count("starts, resumed") == 2
+    assert stopped < {record.name for record in results(tmp_path)}
+    assert [record.result.state for record in results(tmp_path)] == ["finished"] * 3
     parent, children, store = recorded(tmp_path)
     assert parent.info.status == "FINISHED" and len(children) == 3
     for child in children:
@@ -191,13 +194,13 @@ def test_early_stopping_over_a_tracking_server(tmp_path: Path) -> None:
     )
     assert code == 0, told
     assert "http://127.0.0.1:5391 shows the runs" in told
-    states = {result.name: result.ended.state for result in results(tmp_path)}
+    states = {record.name: record.result.state for record in results(tmp_path)}
     assert states["lr=0.01"] == "finished"
     assert "pruned" in states.values()
     _parent, children, _store = recorded(tmp_path)
     for child in children:
-        given_up = states[child.info.run_name or ""] == "pruned"
-        assert child.data.tags.get("sweep.given_up", "false") == str(given_up).lower()
+        pruned = states[child.info.run_name or ""] == "pruned"
+        assert child.data.tags.get("sweep.pruned", "false") == str(pruned).lower()
         assert child.info.artifact_uri is not None
         assert child.info.artifact_uri.startswith("mlflow-artifacts:")
     weights = list((tmp_path / "outputs" / "mlartifacts").rglob("best.weights.h5"))
@@ -212,7 +215,7 @@ def cluster() -> Iterator[Any]:
 
 
 def test_hybrid_trials_of_two_workers_each(tmp_path: Path, cluster: Any) -> None:
-    """3 trials x 2 workers on 2 nodes x 2 CPUs: two gangs at once, no deadlock, all FINISHED."""
+    """3 trials x 2 workers on 2 nodes x 2 CPUs: two at once, no deadlock, all FINISHED."""
     code, told = sweep(
         tmp_path,
         *(*QUIET, "lr=1e-2,1e-3,1e-4", "parallel=data", "nodes=2"),
@@ -255,23 +258,23 @@ def test_dry_run_lists_and_runs_nothing(tmp_path: Path) -> None:
         program="sweep.py",
     )
     assert code == 0, told
-    cores = len(os.sched_getaffinity(0))
     assert "32 trials over lr, model.norm, optimizer.beta_2, optimizer.amsgrad" in told
-    assert f"each on 1 CPUs, {min(cores, 32)} at once" in told
+    assert f"each on 1 CPUs, {min(cores(), 32)} at once" in told
     assert "python train.py" in told and told.count("lr=0.0001, norm=batch") == 4
     assert not (tmp_path / "outputs" / "runs").exists()
     assert not (tmp_path / "outputs" / "mlflow.db").exists()
 
 
 def test_many_log_to_sqlite_at_once(tmp_path: Path) -> None:
-    """Sixteen processes with a run each in one new data base: every epoch of all is there."""
+    """Sixteen processes with a run each in one new database: every epoch of all is there."""
     # Forked after the imports, so that they all begin within a moment.
     code = """
 import os
 import mlflow
 from unet3d.cli import compose_config
 from unet3d.tracking.run import start_run
-from unet3d.tracking.store import connect
+from unet3d.tracking.connection import connect
+from unet3d.machine import cores
 
 def log_twenty_epochs():
     config = compose_config(["tracking.system_metrics=false"])
@@ -311,7 +314,7 @@ POSTGRES = os.environ.get("UNET3D_TEST_POSTGRES")
 
 @pytest.mark.skipif(not POSTGRES, reason="no server: set UNET3D_TEST_POSTGRES=postgresql://...")
 def test_trials_log_to_postgresql(tmp_path: Path) -> None:
-    """The data base of docs/sweeps.md for many machines: every trial and epoch is there."""
+    """The database of docs/sweeps.md for many machines: every trial and epoch is there."""
     assert POSTGRES is not None
     name = f"test-{uuid.uuid4().hex[:8]}"
     settings = (f"tracking.uri={POSTGRES}", f"tracking.experiment={name}", "lr=1e-2,1e-3")

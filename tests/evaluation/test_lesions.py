@@ -13,7 +13,7 @@ EMPTY = np.zeros((20, 20, 20), dtype=bool)
 
 
 def by_loops(truth: np.ndarray, prediction: np.ndarray, dilation: int) -> LesionScores:
-    """The rule as it is told, a lesion at a time, on the whole volume."""
+    """The rule as published, one lesion at a time, on the whole volume."""
     around, near = np.ones((3, 3, 3)), ndimage.generate_binary_structure(3, 2)
 
     def dilate(mask: np.ndarray) -> np.ndarray:

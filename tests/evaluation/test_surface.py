@@ -17,7 +17,7 @@ from unet3d.evaluation.surface import (
     surface_dice,
     surface_distances,
 )
-from unet3d.evaluation.surface_elements import BITS, CORNERS, element_areas
+from unet3d.evaluation.surface_areas import BITS, CORNERS, element_areas
 
 peer = pytest.importorskip("surface_distance")
 

@@ -7,13 +7,13 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from unet3d.config import ConfigError
+from unet3d.errors import ConfigError
 from unet3d.inference.sliding_window import (
+    axis_starts,
     gaussian_weights,
     padded_shape,
     planes,
     sliding_window,
-    windows,
 )
 
 
@@ -45,7 +45,7 @@ def test_identity_gives_the_volume_back(
 
 
 def test_every_call_has_one_shape() -> None:
-    """A last batch of another size would trace the network anew."""
+    """A last batch of another size would trace the network again."""
     shapes = set()
 
     def predict(batch: np.ndarray) -> np.ndarray:
@@ -125,10 +125,9 @@ def test_memory_does_not_grow_with_the_volume(batch_size: int) -> None:
 @pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5, 0.9])
 def test_windows_cover_and_overlap(overlap: float) -> None:
     """Flush with both borders, inside the volume, at least the asked overlap, evenly spread."""
-    starts = np.array(windows((37, 16, 21), (16, 16, 8), overlap))
-    for axis, (size, width) in enumerate(((37, 16), (16, 16), (21, 8))):
-        line = np.unique(starts[:, axis])
-        assert line[0] == 0 and line[-1] == size - width
+    starts = axis_starts((37, 16, 21), (16, 16, 8), overlap)
+    for line, (size, width) in zip(starts, ((37, 16), (16, 16), (21, 8)), strict=True):
+        assert line == sorted(set(line)) and line[0] == 0 and line[-1] == size - width
         steps = np.diff(line)
         if len(steps):
             assert steps.max() <= max(1, int(width * (1 - overlap)))
@@ -137,7 +136,7 @@ def test_windows_cover_and_overlap(overlap: float) -> None:
 
 def test_one_window_for_a_volume_of_the_patch() -> None:
     """A whole-volume patch costs one forward pass."""
-    assert windows((8, 8, 8), (8, 8, 8), 0.5) == [(0, 0, 0)]
+    assert axis_starts((8, 8, 8), (8, 8, 8), 0.5) == [[0], [0], [0]]
 
 
 @pytest.mark.parametrize("patch", [(96, 128, 64), (1, 2, 3)])
@@ -160,7 +159,7 @@ def test_padded_shape_rounds_up() -> None:
 def test_impossible_overlap_is_named(overlap: float) -> None:
     """An overlap of 1 would never reach the border."""
     with pytest.raises(ConfigError, match="validation.overlap"):
-        windows((8, 8, 8), (4, 4, 4), overlap)
+        axis_starts((8, 8, 8), (4, 4, 4), overlap)
 
 
 def test_wrong_prediction_shape_is_told() -> None:

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from unet3d.config import ConfigError, ModelConfig
-from unet3d.models import build_model, check_patch, stride
+from unet3d.config.schema import ModelConfig
+from unet3d.errors import ConfigError
+from unet3d.models import build_model
 from unet3d.models.blocks import dividing_groups
 
 
@@ -149,15 +150,6 @@ def test_wrong_setting_is_named(settings: dict[str, object], message: str) -> No
     with pytest.raises(ConfigError) as error:
         build_model(small(**settings), channels=1, outputs=1, seed=0)
     assert message in str(error.value)
-
-
-def test_patch_must_be_a_multiple_of_the_stride() -> None:
-    """Told before training, not by a failing concatenation inside it."""
-    model = small(depth=3)
-    assert stride(model) == 8
-    check_patch(model, [96, 64, 8])
-    with pytest.raises(ConfigError, match=r"data.patch: \[96, 60, 4\].*\[96, 64, 8\]"):
-        check_patch(model, [96, 60, 4])
 
 
 def test_groups_divide_the_channels() -> None:

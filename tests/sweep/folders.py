@@ -21,23 +21,23 @@ def write_sweep(output_dir: Path, name: str, run_id: str | None = None) -> Path:
 def write_trial(
     sweep: Path,
     number: int,
-    differs: dict[str, str],
+    swept: dict[str, str],
     curve: list[float],
     state: str = "finished",
-    **ended: Any,
+    **result: Any,
 ) -> Path:
-    """A trial with the val/dice of `curve`, an epoch each; state: "open" leaves its end out."""
+    """A trial with the val/dice of `curve`, one per epoch; state "open" leaves its end out."""
     folder = sweep / "trials" / f"{number:012x}"
     folder.mkdir(parents=True)
-    settings = [f"{key}={value}" for key, value in differs.items()]
-    told = {
+    settings = [f"{key}={value}" for key, value in swept.items()]
+    described = {
         "number": number,
         "name": ", ".join(settings) or f"trial {number}",
-        "differs": differs,
+        "differs": swept,
         "command": " ".join(["python", "train.py", *settings]),
         "epochs": 20,
     }
-    (folder / "trial.json").write_text(json.dumps(told))
+    (folder / "trial.json").write_text(json.dumps(described))
     lines = [
         {"epoch": epoch, "time": 0, "metrics": {"train/loss": 1.5 - value, "val/dice": value}}
         for epoch, value in enumerate(curve, start=1)
@@ -51,7 +51,7 @@ def write_trial(
             "best_epoch": 0 if best is None else curve.index(best) + 1,
             "epochs": len(curve),
             "run_id": f"{number:032x}",
-            **ended,
+            **result,
         }
         (folder / "ended.json").write_text(json.dumps(how))
     return folder

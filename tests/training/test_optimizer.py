@@ -6,15 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from unet3d.config import (
-    AdamConfig,
-    AdamWConfig,
-    ConfigError,
-    OptimizerConfig,
-    ScheduleConfig,
-    SGDConfig,
-)
-from unet3d.training.optimizer import make_optimizer
+from unet3d.config.schema import AdamConfig, AdamWConfig, OptimizerConfig, ScheduleConfig, SGDConfig
+from unet3d.errors import ConfigError, RunError
+from unet3d.training.optimizer import KERAS_ALL_REDUCE, make_optimizer, without_all_reduce
 from unet3d.training.schedule import make_schedule
 
 
@@ -77,3 +71,20 @@ def test_unknown_optimizer_is_named() -> None:
     """The user reads the key, the value and what is allowed."""
     with pytest.raises(ConfigError, match="optimizer.name: 'lion' is not known; choose one of"):
         make(OptimizerConfig(name="lion"))
+
+
+def test_gradients_are_not_summed_a_second_time() -> None:
+    """Keras' own all-reduce is replaced by the identity, on every optimizer."""
+    for settings in (AdamConfig(), AdamWConfig(), SGDConfig()):
+        pairs = [(np.ones(1), "weight")]
+        assert getattr(make(settings), KERAS_ALL_REDUCE)(pairs) is pairs
+
+
+def test_a_keras_without_the_replaced_method_is_named() -> None:
+    """A later Keras may rename it: that must be an error, not gradients that are summed twice."""
+
+    class Renamed:
+        def _sum_gradients(self) -> None: ...
+
+    with pytest.raises(RunError, match=rf"Keras {keras.__version__}: .*{KERAS_ALL_REDUCE}"):
+        without_all_reduce(Renamed())

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from unet3d.config import ConfigError, ScheduleConfig
+from unet3d.config.schema import ScheduleConfig
+from unet3d.errors import ConfigError
 from unet3d.training.schedule import make_schedule
 
 

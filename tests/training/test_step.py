@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests.small import small_config
-from unet3d.data.targets import Targets
+from unet3d.sampling.targets import Targets
 from unet3d.training.optimizer import make_optimizer
 from unet3d.training.state import TrainState, make_state
 from unet3d.training.step import make_train_step
@@ -61,6 +61,22 @@ def test_overflow_skips_the_update_and_halves_the_scale(tmp_path: Path) -> None:
     assert not any(np.array_equal(a, b) for a, b in zip(before, values(state), strict=True))
 
 
+def test_overflow_of_the_forward_pass_leaves_the_statistics(tmp_path: Path) -> None:
+    """Those of an overflow would spoil the network for good; the next step moves them."""
+    config = small_config(tmp_path, "optimizer=sgd", "lr=0.1")
+    image = keras.Input((4, 4, 4, 1))
+    network = keras.Model(image, keras.layers.BatchNormalization()(image))
+    optimizer = make_optimizer(config.optimizer, 0.1)
+    state = make_state(network, optimizer, scaled=True, ema=None)
+    step = make_train_step(state, config, TARGETS, tf.distribute.get_strategy())
+    before = [np.array(value) for value in network.non_trainable_variables]
+    assert not np.isfinite(step(np.full_like(IMAGES, np.inf), LABELS).loss)
+    after = [np.array(value) for value in network.non_trainable_variables]
+    assert len(before) == 2 and all(map(np.array_equal, before, after))
+    assert np.isfinite(step(IMAGES, LABELS).loss)
+    assert not np.array_equal(before[0], np.array(network.non_trainable_variables[0]))
+
+
 @pytest.mark.parametrize("limit", [1e-3, 1e3])
 def test_clip_norm_bounds_the_whole_gradient(tmp_path: Path, limit: float) -> None:
     """With plain SGD the update's length is lr times the gradient's, cut at the limit."""
@@ -96,3 +112,21 @@ def test_average_follows_the_weights(tmp_path: Path) -> None:
         np.testing.assert_allclose(value, mean, rtol=1e-5)
     for a, b in zip(values(state), after, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_xla_changes_neither_the_measurements_nor_the_update(tmp_path: Path) -> None:
+    """Equal to 1e-5 after three steps of gradient descent."""
+    config = small_config(tmp_path, "optimizer=sgd", "lr=0.1")
+    measured, weights = [], []
+    for xla in (False, True):
+        state = make_state(
+            one_voxel_network(), make_optimizer(config.optimizer, 0.1), scaled=False, ema=None
+        )
+        strategy = tf.distribute.get_strategy()
+        step = make_train_step(state, config, TARGETS, strategy, xla=xla)
+        for _ in range(3):
+            result = step(IMAGES, LABELS)
+        measured.append([result.loss, *result.counts.ravel()])
+        weights.append(np.concatenate([value.ravel() for value in values(state)]))
+    np.testing.assert_allclose(measured[0], measured[1], rtol=1e-5)
+    np.testing.assert_allclose(weights[0], weights[1], rtol=1e-5)

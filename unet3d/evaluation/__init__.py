@@ -1,1 +1,1 @@
-"""How well a segmentation agrees with the truth: overlap, surfaces, lesions, and tables of them."""
+"""How well a segmentation agrees with the truth: overlap, surfaces, lesions, and result tables."""

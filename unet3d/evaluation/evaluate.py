@@ -1,4 +1,4 @@
-"""`unet3d evaluate`: a run on its test cases, once, or one folder of segmentations."""
+"""`unet3d evaluate`: score a run on its test cases, once, or a folder of segmentations."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ from pathlib import Path
 
 import numpy as np
 
-from unet3d.config import Config, ConfigError, EvaluateConfig
-from unet3d.data.errors import DataError
-from unet3d.evaluation.labels import chosen_regions, label_files
-from unet3d.evaluation.score import Pair, Row, score_all
-from unet3d.evaluation.table import write_table
+from unet3d.config.schema import Config, EvaluateConfig
+from unet3d.datasets.label_files import chosen_regions, label_files
+from unet3d.errors import ConfigError, DataError
+from unet3d.evaluation.region_metrics import ScoreRow
+from unet3d.evaluation.score import Pair, score_all
+from unet3d.evaluation.summary import write_table
 
 log = logging.getLogger(__name__)
 
 
 def evaluate(settings: EvaluateConfig) -> dict[str, float]:
-    """Tables of all cases, and the means by region that MLflow shows as test/...
+    """Write the tables of all cases; returns the means by region, which MLflow shows as test/...
 
-    Raises ConfigError, RunError or DataError for what cannot be evaluated.
+    Raises ConfigError, RunError or DataError for anything that cannot be evaluated.
     """
     if settings.run and (settings.pred or settings.truth):
         raise ConfigError("run: give either run=<id>, or pred=<folder> truth=<folder>")
     if settings.run:
-        from unet3d.evaluation.held_out import evaluate_run
+        from unet3d.evaluation.test_set import evaluate_run
 
         config, rows, folder = evaluate_run(settings)
-        summary = _finish(rows, folder)
-        _record(replace(config, resume=settings.run), settings.run, summary, folder)
+        summary = _tabulate(rows, folder)
+        _record(replace(config, resume=settings.run), summary, folder)
         return summary
     if not (settings.pred and settings.truth):
-        raise ConfigError("run is not set; type run=<id>, or pred=<folder> truth=<folder>")
+        raise ConfigError("run: not set; type run=<id>, or pred=<folder> truth=<folder>")
     folder = Path(settings.output or Path(settings.pred) / "evaluation")
     pairs = _pairs(Path(settings.pred), Path(settings.truth), settings)
-    return _finish(score_all(pairs, len(pairs), settings.workers), folder)
+    return _tabulate(score_all(pairs, len(pairs), settings.workers), folder)
 
 
 def _pairs(pred: Path, truth: Path, settings: EvaluateConfig) -> list[Pair]:
-    """Each label file of `truth` with the file of its name in `pred`."""
+    """Each label file of `truth` with the file of the same name in `pred`."""
     truths, predictions = (label_files(folder) for folder in (truth, pred))
     missing = sorted(truths.keys() - predictions.keys())
     if missing:
@@ -52,13 +53,13 @@ def _pairs(pred: Path, truth: Path, settings: EvaluateConfig) -> list[Pair]:
         log.warning("pred: %d files have no truth and are left out: %s", len(extra), extra[0])
     regions = chosen_regions(settings.regions, truths.values())
     return [
-        Pair(name, path, predictions[name], regions, settings.tolerance)
+        Pair(name, path, predictions[name], regions, settings.tolerance, settings.geometry)
         for name, path in sorted(truths.items())
     ]
 
 
-def _finish(rows: list[Row], folder: Path) -> dict[str, float]:
-    """Write the tables, print the means."""
+def _tabulate(rows: list[ScoreRow], folder: Path) -> dict[str, float]:
+    """Write the tables and print the means."""
     from rich.console import Console
     from rich.table import Table
 
@@ -75,19 +76,20 @@ def _finish(rows: list[Row], folder: Path) -> dict[str, float]:
     return summary
 
 
-def _record(config: Config, run: str, summary: dict[str, float], folder: Path) -> None:
-    """The means as test/..., tables, segmentations and pictures, in the run that was evaluated."""
-    from unet3d.tracking.store import connect, keep
+def _record(config: Config, summary: dict[str, float], folder: Path) -> None:
+    """Log means as test/..., tables, segmentations and pictures to the run that was evaluated."""
+    from unet3d.tracking.connection import connect, record_or_warn
+    from unet3d.tracking.keys import mlflow_key
 
     def log_all() -> None:
         connection = connect(config)
         if connection is None:
             return
-        for name, value in summary.items():
-            if np.isfinite(value):
-                connection.client.log_metric(run, f"test/{name}", value)
         dice = [value for name, value in summary.items() if name.startswith("dice_")]
-        connection.client.log_metric(run, "test/dice", float(np.mean(dice)))
-        connection.client.log_artifacts(run, str(folder), "test")
+        means = {f"test/{name}": v for name, v in summary.items() if np.isfinite(v)}
+        means["test/dice"] = float(np.mean(dice))
+        for name, value in means.items():
+            connection.client.log_metric(connection.run, mlflow_key(name), value)
+        connection.client.log_artifacts(connection.run, str(folder), "test")
 
-    keep(log_all)
+    record_or_warn(log_all)

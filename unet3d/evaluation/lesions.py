@@ -1,4 +1,4 @@
-"""Metrics that count each lesion the same, however large it is."""
+"""Metrics that give each lesion the same weight, however large it is."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet3d.evaluation.crop import joint_crop
+from unet3d.evaluation.overlap import joint_crop
 
 DILATION = 3  # voxels; BraTS 2023 takes 3 for gliomas, 1 for meningiomas and metastases
 
 
 class LesionScores(NamedTuple):
-    """Lesions found, made up and missed, and the two scores in [0, 1]."""
+    """Lesions found, made up (false positives) and missed, and two scores in [0, 1]."""
 
     found: int
     made_up: int
@@ -41,20 +41,20 @@ def lesion_scores(
     here every one counts. Raises ValueError where the shapes differ or dilation is below 0.
     """
     if dilation < 0:
-        raise ValueError(f"dilation {dilation} is below 0")
-    # Cutting is safe: whatever meets outside the box meets on its border as well.
+        raise ValueError(f"dilation {dilation} must be 0 or more")
+    # Cropping is safe: whatever meets outside the box also meets on its border.
     truth, prediction = joint_crop(truth, prediction)
     if truth.size == 0:
         return LesionScores(0, 0, 0, 1.0, 1.0)
-    zones, lesions = _parts(_dilate(truth, dilation))
-    parts, predicted = _parts(prediction)
+    zones, lesions = _components(_dilate(truth, dilation))
+    parts, predicted = _components(prediction)
     touching = prediction & (zones > 0)
-    # One number a pair, for numpy sorts numbers far faster than rows.
+    # One number per pair, as NumPy sorts numbers far faster than rows.
     pairs = np.unique(zones[touching] * np.int64(predicted + 1) + parts[touching])
     matched, matches = np.divmod(pairs, predicted + 1)
     sizes = np.bincount(parts.ravel())
     match_voxels = np.bincount(matched, weights=sizes[matches], minlength=lesions + 1)
-    # All predicted voxels in a lesion are in its matches, for the zone contains the lesion.
+    # All predicted voxels in a lesion belong to its matches, as the zone contains the lesion.
     shared = np.bincount(zones[truth & prediction], minlength=lesions + 1)
     voxels = np.bincount(zones[truth], minlength=lesions + 1)
     found = np.unique(matched)
@@ -69,8 +69,8 @@ def lesion_scores(
     )
 
 
-def _parts(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """The 26-connected parts, numbered from 1, and how many there are."""
+def _components(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """The 26-connected parts, numbered from 1, and their number."""
     import cc3d
 
     return cc3d.connected_components(mask, connectivity=26, return_N=True)
@@ -79,7 +79,7 @@ def _parts(mask: np.ndarray) -> tuple[np.ndarray, int]:
 def _dilate(mask: np.ndarray, times: int) -> np.ndarray:
     from scipy import ndimage
 
-    if times == 0:  # scipy takes 0 for "until nothing changes"
+    if times == 0:  # SciPy reads 0 as "until nothing changes"
         return mask
     neighbours = ndimage.generate_binary_structure(3, 2)
     return ndimage.binary_dilation(mask, neighbours, iterations=times)

@@ -2,9 +2,9 @@
 
 All metrics here come from one pair of distance maps and one definition of a surface, that of
 DeepMind's `surface-distance` (Nikolov et al. 2021): points between voxels, each with the area of
-the piece of surface around it. HD therefore is never below HD95, and a finely cut surface counts
-no more than a smooth one. MedPy and MONAI measure between voxel centres instead, each counting
-the same: their HD is at most a voxel's diagonal away.
+the piece of surface around it. HD is therefore never below HD95, and a jagged surface counts no
+more than a smooth one. MedPy and MONAI measure between voxel centres of equal weight instead:
+their HD differs by at most a voxel's diagonal.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet3d.evaluation.crop import check_spacing, joint_crop
-from unet3d.evaluation.surface_elements import INSIDE, element_areas, neighbour_codes
+from unet3d.evaluation.overlap import check_spacing, joint_crop
+from unet3d.evaluation.surface_areas import INSIDE, element_areas, neighbour_codes
 
-# mm, for the distance to a surface that is not there: the diagonal of BraTS' volumes,
+# mm, the distance to a surface that does not exist: the diagonal of the BraTS volumes,
 # sqrt(240^2 + 240^2 + 155^2), which evaluations of BraTS customarily give. The organisers' own
 # scores of 2023 round it up to 374 (https://synapse.org/Synapse:syn51156910, thread 10357).
 WORST_MM = 373.13
 
-# The maps are float32. A distance that equals the tolerance must not fail by their rounding.
+# The maps are float32, and a distance equal to the tolerance must not fail by their rounding.
 ROUNDING = 1e-6
 
 
@@ -50,7 +50,7 @@ def surface_distances(
 
     truth, prediction: boolean (x, y, z); spacing: mm along each axis. A mask that touches the
     volume's border has a surface there.
-    Returns four float64 vectors, two of a length; a mask's are empty where it is, and the other's
+    Returns float64 vectors, one pair per mask; those of an empty mask are empty, and the other's
     distances are then infinite. Raises ValueError where the shapes differ. Relative error: 1e-6.
     """
     spacing = check_spacing(spacing)
@@ -73,8 +73,8 @@ def _distances(
 
     if not target.any():
         return np.full(np.count_nonzero(start), np.inf)
-    # Squares, because whole numbers of mm^2 are exact in float32 where their roots are not.
-    # Booleans as bytes, which `edt` takes a third less time for.
+    # Squares, because whole numbers of mm^2 are exact in float32 while their roots are not.
+    # Booleans as bytes, for which `edt` takes a third less time.
     squares = edt.edtsq((~target).view(np.uint8), anisotropy=spacing, parallel=1)
     return np.sqrt(squares[start].astype(np.float64))
 

@@ -1,22 +1,34 @@
-"""`unet3d predict`: scans in, segmentations out, on the grid of the scans."""
+"""`unet3d predict`: segment scans, on the grid of their files."""
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from unet3d.config import ConfigError, PostprocessConfig, PredictConfig
-from unet3d.data.errors import DataError
-from unet3d.data.geometry import restore
-from unet3d.inference.labels import code_type, encode, labels_of, postprocess_codes
-from unet3d.inference.scan import Scan, find_scans, prepare, write_segmentation
-from unet3d.inference.trained import Trained, check_runs, load_trained
-from unet3d.quiet import start_tensorflow
-from unet3d.training.errors import RunError, RunStopped
+from unet3d.config.schema import PostprocessConfig, PredictConfig
+from unet3d.errors import ConfigError, DataError, RunError, RunStopped
+from unet3d.inference.label_maps import code_type, encode, labels_of, postprocess_codes
+from unet3d.inference.network import (
+    TrainedNetwork,
+    check_runs,
+    load_trained,
+    read_description,
+    run_files,
+    start_tensorflow,
+)
+from unet3d.inference.scan import (
+    Scan,
+    find_scans,
+    input_paths,
+    prepare_scan,
+    write_segmentation,
+)
+from unet3d.preprocessing.geometry import restore
 
 log = logging.getLogger(__name__)
 
@@ -24,18 +36,21 @@ log = logging.getLogger(__name__)
 def predict(settings: PredictConfig) -> list[Path]:
     """Segment all scans of `input`; returns the files written.
 
-    Raises ConfigError, RunError or DataError before any work for what cannot work. Of a folder a
-    scan that cannot be used is told and left out; RunStopped with exit code 1 tells so at the end.
+    Raises ConfigError, RunError or DataError before any work where it cannot succeed. In a folder,
+    a scan that cannot be used is reported and left out; at the end that raises RunStopped with
+    exit code 1.
     """
-    scans = find_scans(settings.input)
-    targets = _outputs(settings, scans)
+    input_paths(settings.input)  # what is missing shows before a run is fetched
     runs = [run.strip() for run in settings.run.split(",")]
     check_runs(runs, settings.output_dir, settings.precision)
+    channels, _ = read_description(run_files(runs[0], settings.output_dir).description)
+    scans = find_scans(settings.input, len(channels))
+    targets = _outputs(settings, scans)
     start_tensorflow(settings.threads)
     networks = load_ensemble(runs, settings.output_dir, settings.batch_size, settings.precision)
     written, bad = [], []
     for scan, path in zip(scans, targets, strict=True):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         try:
             labels = segment_scan(
                 networks, scan, settings.overlap, settings.tta, settings.postprocess
@@ -48,7 +63,7 @@ def predict(settings: PredictConfig) -> list[Path]:
             log.error("%s is left out: %s", scan.name, error)
             continue
         written.append(path)
-        log.info("%s: %s after %.1f s", scan.name, path, time.perf_counter() - begun)
+        log.info("%s: %s after %.1f s", scan.name, path, time.perf_counter() - start)
     if bad:
         raise RunStopped(
             f"{len(written)} of {len(scans)} scans are segmented; left out: {', '.join(bad)}", 1
@@ -57,38 +72,50 @@ def predict(settings: PredictConfig) -> list[Path]:
 
 
 def _outputs(settings: PredictConfig, scans: Sequence[Scan]) -> list[Path]:
-    """The file of each scan. Raises ConfigError for an output that does not fit the input."""
+    """The output file of each scan. Raises ConfigError where output does not fit input."""
     output = Path(settings.output)
     is_file = output.name.endswith((".nii.gz", ".nii"))
-    if is_file and output.is_dir():
+    if is_file and os.path.isdir(output):
         raise ConfigError(f"output: {output} is a folder; name a file, or another folder")
-    if is_file and Path(settings.input).is_dir():
+    if is_file and input_paths(settings.input)[0].is_dir():
         raise ConfigError(f"output: {output} is one file, but input is a folder; name a folder")
-    if not is_file and output.is_file():
+    if not is_file and os.path.isfile(output):
         raise ConfigError(f"output: {output} is neither a folder nor a .nii.gz file")
     paths = [output] if is_file else [output / f"{scan.name}.nii.gz" for scan in scans]
     for path in paths:
         if any(path.resolve() == file.resolve() for scan in scans for file in scan.files):
-            raise ConfigError(f"output: {path} is the scan itself; choose another place")
-    _check_writable(paths[0].parent)
+            raise ConfigError(f"output: {path} is the scan itself; choose another path")
+    ignores_case = _check_writable(paths[0].parent)
+    names: dict[str, Path] = {}
+    for path in paths:
+        same = path.name.casefold() if ignores_case else path.name
+        if same in names:
+            raise ConfigError(
+                f"output: {names[same].name} and {path.name} are one file in {path.parent}; rename "
+                "one of the scans, or choose a folder that tells A from a"
+            )
+        names[same] = path
     return paths
 
 
-def _check_writable(folder: Path) -> None:
+def _check_writable(folder: Path) -> bool:
+    """Whether names in `folder` that differ in upper and lower case alone are one file."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".unet3d-probe"
         probe.touch()
+        ignores_case = probe.with_name(probe.name.upper()).exists()
         probe.unlink()
+        return ignores_case
     except OSError as error:
         raise ConfigError(f"output: {folder} cannot be written to ({error.strerror})") from error
 
 
 def load_ensemble(
-    runs: Sequence[str], output_dir: str, windows: int, precision: str
-) -> list[Trained]:
-    """The networks of the runs. Raises RunError where they do not see or say the same."""
-    networks = [load_trained(run, output_dir, windows, precision) for run in runs]
+    runs: Sequence[str], output_dir: str, batch_size: int, precision: str
+) -> list[TrainedNetwork]:
+    """The networks of the runs. Raises RunError where inputs or outputs differ between them."""
+    networks = [load_trained(run, output_dir, batch_size, precision) for run in runs]
     first = networks[0]
     for other in networks[1:]:
         for what, ours, theirs in (
@@ -105,22 +132,26 @@ def load_ensemble(
 
 
 def segment_scan(
-    networks: Sequence[Trained], scan: Scan, overlap: float, tta: bool, after: PostprocessConfig
+    networks: Sequence[TrainedNetwork],
+    scan: Scan,
+    overlap: float,
+    tta: bool,
+    after: PostprocessConfig,
 ) -> np.ndarray:
     """Label values (x, y, z), uint8, on the grid of the scan's file."""
     first = networks[0]
-    prepared = prepare(scan, first.config.data, first.channels)
+    prepared = prepare_scan(scan, first.config.data, first.channels)
     codes = predict_codes(networks, prepared.image, overlap, tta)
     postprocess_codes(codes, first.targets, prepared.spacing, after)
     return restore(labels_of(codes, first.targets), prepared.geometry.as_dict())
 
 
 def predict_codes(
-    networks: Sequence[Trained], image: np.ndarray, overlap: float, tta: bool
+    networks: Sequence[TrainedNetwork], image: np.ndarray, overlap: float, tta: bool
 ) -> np.ndarray:
-    """What the networks' mean logits say of an image (x, y, z, channels): codes (x, y, z).
+    """The codes (x, y, z) of an image (x, y, z, channels), from the networks' mean logits.
 
-    Plane by plane, since the logits of a large volume with many classes would not fit in memory.
+    Plane by plane, as the logits of a large volume with many classes may not fit in memory.
     """
     targets = networks[0].targets
     codes: np.ndarray = np.empty(image.shape[:3], code_type(targets))

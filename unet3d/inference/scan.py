@@ -1,8 +1,8 @@
-"""A scan that is to be segmented: its files, checked, and its voxels as the network sees them."""
+"""A scan to segment: its files, checked, and its voxels as the network sees them."""
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,69 +10,128 @@ from typing import Any
 
 import numpy as np
 
-from unet3d.config import DataConfig
-from unet3d.data.build import standard_image, stored_spacing
-from unet3d.data.decathlon import SUFFIXES
-from unet3d.data.errors import DataError
-from unet3d.data.geometry import Geometry
-from unet3d.data.volume import AFFINE_TOLERANCE, Header, read_scan
-
-SPACING_MM = (0.01, 20.0)  # no medical scanner's voxel is smaller or larger
+from unet3d.config.command_line import expand_home
+from unet3d.config.schema import DataConfig
+from unet3d.datasets.decathlon import NIFTI_SUFFIXES
+from unet3d.datasets.grids import check_same_grid
+from unet3d.datasets.nifti import Header, read_scan
+from unet3d.errors import DataError
+from unet3d.preprocessing.case import standard_image, stored_spacing
+from unet3d.preprocessing.geometry import Geometry
 
 
 @dataclass(frozen=True)
 class Scan:
-    """The files of one case: one with all sequences, or one a sequence in the order of training."""
+    """The files of a case: one with all sequences, or one per sequence in training order."""
 
     name: str
     files: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A scan on the network's grid. image: (x, y, z, channels), of data.dtype; spacing: mm."""
+class PreparedScan:
+    """A scan on the network's grid. image: (x, y, z, channels) in data.dtype; spacing: mm."""
 
     image: np.ndarray
     spacing: tuple[float, float, float]
     geometry: Geometry
 
 
-def find_scans(given: str) -> list[Scan]:
+def find_scans(given: str, channels: int) -> list[Scan]:
     """The scans that `input=` names: a file, the files of one case as a,b,c, or a folder.
 
-    In a folder each file is a case, or, where names end in _0000, _0001, ... as nnU-Net has them,
-    those of one stem are the sequences of a case. Raises DataError where there are none.
+    In a folder each file is a case, unless the network has several `channels`: then files of one
+    stem that end in _0000, _0001, ... and are as many are the sequences of a case, as in nnU-Net.
+    Raises DataError where there are none, or where two would have the same name.
     """
-    paths = [Path(part.strip()) for part in given.split(",") if part.strip()]
-    missing = [path for path in paths if not path.exists()]
-    if missing or not paths:
-        raise DataError(f"input: {missing[0] if missing else given!r} is not there")
+    paths = input_paths(given)
     if len(paths) > 1 or paths[0].is_file():
         return [Scan(stem(paths[0]), tuple(paths))]
-    grouped: dict[str, list[Path]] = {}
-    for path in sorted(paths[0].iterdir()):
-        if path.name.endswith(SUFFIXES) and not path.name.startswith("."):
-            grouped.setdefault(re.sub(r"_\d{4}$", "", stem(path)), []).append(path)
-    if not grouped:
-        raise DataError(f"input: {paths[0]} holds no .nii.gz or .nii file")
-    return [Scan(name, tuple(files)) for name, files in grouped.items()]
+    try:
+        found = sorted(paths[0].iterdir())
+    except OSError as error:
+        raise DataError(f"input: {paths[0]} cannot be read ({error.strerror})") from error
+    files = [p for p in found if p.name.endswith(NIFTI_SUFFIXES) and not p.name.startswith(".")]
+    if not files:
+        raise DataError(f"input: {paths[0]} contains no .nii.gz or .nii file")
+    scans: dict[str, Scan] = {}
+    for scan in _grouped(files, channels):
+        if scan.name in scans:
+            raise DataError(
+                f"input: {scans[scan.name].files[0]} and {scan.files[0]} would both be segmented "
+                f"as {scan.name}.nii.gz; rename or move one"
+            )
+        scans[scan.name] = scan
+    return list(scans.values())
+
+
+def _grouped(files: Sequence[Path], channels: int) -> list[Scan]:
+    """Each file as a scan, or with those that complete it to all sequences of a case."""
+    by_stem: dict[str, dict[str, Path]] = {}
+    for path in files:
+        name, _, number = stem(path).rpartition("_")
+        by_stem.setdefault(name, {}).setdefault(number, path)
+    numbers = [f"{index:04d}" for index in range(channels)]
+    complete = {
+        name: tuple(parts[number] for number in numbers)
+        for name, parts in by_stem.items()
+        if name and channels > 1 and sorted(parts) == numbers
+    }
+    grouped = {path for parts in complete.values() for path in parts}
+    scans = [Scan(name, parts) for name, parts in complete.items()]
+    scans += [Scan(stem(path), (path,)) for path in files if path not in grouped]
+    return sorted(scans, key=lambda scan: scan.name)
+
+
+def input_paths(given: str) -> list[Path]:
+    """The files or the folder of `input=`: a path, or several as a,b,c or [a,b,c].
+
+    A path may itself contain commas. Raises DataError for one that does not exist.
+    """
+    if os.path.exists(given):  # unlike Path.exists, also of what is too long for a path
+        return [Path(given)]
+    listed = given.strip()
+    bracketed = listed.startswith("[") and listed.endswith("]")
+    parts = (listed[1:-1] if bracketed else given).split(",")
+    paths: list[Path] = []
+    while parts:
+        for count in range(len(parts), 0, -1):  # the longest that exists, for commas in names
+            path = Path(expand_home(_unquoted(",".join(parts[:count]))))
+            if os.path.exists(path):
+                break
+        if str(path) != ".":
+            paths.append(path)
+        parts = parts[count:]
+    missing = [path for path in paths if not os.path.exists(path)]
+    if missing or not paths:
+        raise DataError(f"input: {missing[0] if missing else repr(given)} does not exist")
+    folders = [path for path in paths if path.is_dir()]
+    if folders and len(paths) > 1:
+        raise DataError(f"input: {folders[0]} is a folder; name files, or one folder alone")
+    return paths
+
+
+def _unquoted(part: str) -> str:
+    part = part.strip()
+    quoted = len(part) > 1 and part[0] == part[-1] and part[0] in "'\""
+    return part[1:-1] if quoted else part
 
 
 def stem(path: Path) -> str:
-    """A file's name without .nii.gz or .nii. Raises DataError where it ends otherwise."""
-    for suffix in SUFFIXES:
+    """A file's name without .nii.gz or .nii. Raises DataError for any other ending."""
+    for suffix in NIFTI_SUFFIXES:
         if path.name.endswith(suffix):
             return path.name[: -len(suffix)]
     raise DataError(f"{path}: not a .nii.gz or .nii file")
 
 
-def prepare(scan: Scan, data: DataConfig, names: Sequence[str]) -> Prepared:
-    """Read and preprocess a scan as those of the training were. names: of the sequences.
+def prepare_scan(scan: Scan, data: DataConfig, names: Sequence[str]) -> PreparedScan:
+    """Read and preprocess a scan as in training. names: of the sequences.
 
-    Raises DataError for files that are damaged, not 3D, of another grid than each other, not in
-    mm, or not as many sequences as the network was trained on.
+    Raises DataError for files that are damaged, not 3D, on different grids, and for another number
+    of sequences than the network was trained on.
     """
-    channels = _channels(scan)
+    channels = _channels(scan, data.geometry)
     if len(channels) != len(names):
         raise DataError(
             f"{scan.files[0]}: {len(channels)} sequences, but the network was trained on "
@@ -80,43 +139,25 @@ def prepare(scan: Scan, data: DataConfig, names: Sequence[str]) -> Prepared:
         )
     image, _, geometry, _ = standard_image(scan.files[0], channels, data, tuple(names))
     spacing = stored_spacing(geometry, image.shape[:3])
-    return Prepared(image, spacing, geometry)
+    return PreparedScan(image, spacing, geometry)
 
 
-def _channels(scan: Scan) -> list[tuple[np.ndarray, Header]]:
+def _channels(scan: Scan, geometry: str) -> list[tuple[np.ndarray, Header]]:
     channels: list[tuple[np.ndarray, Header]] = []
     for path in scan.files:
         voxels, header = read_scan(path)
-        _check_units(path, header)
         if channels:
-            check_same_grid(path, header, scan.files[0], channels[0][1])
+            first = scan.files[0], channels[0][1]
+            check_same_grid(path, header, *first, geometry, "a run with data.geometry")
         parts = [voxels] if voxels.ndim == 3 else [voxels[..., c] for c in range(voxels.shape[3])]
         channels += [(part, header) for part in parts]
     return channels
 
 
-def _check_units(path: Path, header: Header) -> None:
-    low, high = SPACING_MM
-    if not all(low <= length <= high for length in header.spacing):
-        raise DataError(
-            f"{path}: voxels of {' x '.join(f'{x:g}' for x in header.spacing)} are not in mm; "
-            "mend the affine of the file"
-        )
-
-
-def check_same_grid(path: Path, header: Header, first: Path, expected: Header) -> None:
-    """Raises DataError where a file's grid (x, y, z) is not that of the file `first`."""
-    if header.shape[:3] != expected.shape[:3]:
-        raise DataError(f"{path}: shape {header.shape} differs from {expected.shape} of {first}")
-    distance = float(np.abs(header.affine - expected.affine).max())
-    if distance > AFFINE_TOLERANCE:
-        raise DataError(f"{path}: its affine differs from that of {first} by {distance:.3g} mm")
-
-
 def write_segmentation(path: Path, labels: np.ndarray, like: Path) -> None:
-    """Write uint8 labels (x, y, z) on the grid of the file `like`, which appears whole.
+    """Write uint8 labels (x, y, z) on the grid of the file `like`; the file appears whole.
 
-    Raises DataError where the place cannot be written to.
+    Raises DataError where it cannot be written.
     """
     import nibabel
 

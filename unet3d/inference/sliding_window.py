@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unet3d.config import ConfigError
+from unet3d.errors import ConfigError
 
 Start = tuple[int, ...]
 Predict = Callable[[np.ndarray], np.ndarray]  # (b, x, y, z, channels) -> (b, x, y, z, outputs)
@@ -21,17 +21,13 @@ def padded_shape(shape: Sequence[int], multiple: int) -> tuple[int, ...]:
     return tuple(math.ceil(size / multiple) * multiple for size in shape)
 
 
-def windows(shape: Sequence[int], patch: Sequence[int], overlap: float) -> list[Start]:
-    """First voxels of the windows that cover a volume of `shape`, all in voxels.
-
-    Neighbours share at least `overlap` of the patch, are evenly spread, and the last one ends at
-    the border. Raises ConfigError unless 0 <= overlap < 1.
-    """
-    return list(product(*axis_starts(shape, patch, overlap)))
-
-
 def axis_starts(shape: Sequence[int], patch: Sequence[int], overlap: float) -> list[list[int]]:
-    """The starts along each axis; `windows` is their product."""
+    """First voxels along each axis of the windows that cover a volume of `shape`.
+
+    Neighbours share at least `overlap` of the patch and are evenly spread; the last one ends at
+    the border. The windows are the product of the three lists. Raises ConfigError unless
+    0 <= overlap < 1.
+    """
     if not 0 <= overlap < 1:
         raise ConfigError(f"validation.overlap: {overlap} must be at least 0 and below 1")
     starts = []
@@ -53,7 +49,7 @@ def axis_weights(width: int) -> np.ndarray:
 def gaussian_weights(patch: Sequence[int]) -> np.ndarray:
     """The weight of each voxel of a window, float32 of shape `patch` (Isensee et al. 2021).
 
-    A product of one Gaussian an axis; positive everywhere, so that every covered voxel counts.
+    The product of a Gaussian per axis; positive everywhere, so that every covered voxel counts.
     """
     weights: np.ndarray = np.ones((1,) * len(patch), dtype=np.float32)
     for axis, width in enumerate(patch):
@@ -76,22 +72,22 @@ def planes(
     batch_size: int = 1,
     empty: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
-    """Logits of a volume, one plane after the other: float32 (y, z, outputs) for each x.
+    """Logits of a volume, one plane after another: float32 (y, z, outputs) for each x.
 
-    predict: float32 (batch_size, *patch, channels) -> (batch_size, *patch, outputs); every call
-    has this one shape, so a traced function is traced once.
+    predict: float32 (batch_size, *patch, channels) -> (batch_size, *patch, outputs); called with
+    this one shape only, so a traced function is traced once.
     image: (x, y, z, channels); one smaller than the patch is padded with zeros on both sides.
-    empty: the logits (outputs,) of windows that hold nothing but zeros, which are then not
-    predicted; None predicts them as well.
-    A voxel's logits are the weighted mean of the windows that cover it. Besides the image only the
-    planes that one window crosses are held, whatever the volume's length.
+    empty: the logits (outputs,) of windows that hold only zeros, which are then not predicted;
+    None: predict them as well.
+    A voxel's logits are the weighted mean over the windows that cover it. Besides the image, only
+    the planes that one window spans are held in memory, whatever the length of the volume.
     """
     image, crop = pad(image, patch)
     size = image.shape[:3]
     starts = axis_starts(size, patch, overlap)
     weights = np.repeat(gaussian_weights(patch)[..., np.newaxis], outputs, axis=3)
-    # The windows form a grid and the Gaussian is a product over axes, hence so is the sum of the
-    # weights: three short vectors replace a second volume.
+    # The windows form a grid and the Gaussian is a product over axes, so the sum of the weights is
+    # one too: three short vectors replace a second volume.
     along_x, along_y, along_z = (covered(*axis) for axis in zip(size, patch, starts, strict=True))
     covered_plane = (along_y[:, np.newaxis] * along_z)[..., np.newaxis]
 
@@ -106,7 +102,7 @@ def planes(
     for start, logits in window_logits(
         predict, image, list(product(*starts)), patch, outputs, batch_size, empty
     ):
-        if start[0] > first:  # no later window reaches the planes before
+        if start[0] > first:  # no later window reaches the earlier planes
             yield from finished(start[0] - first, first)
             first = start[0]
         while len(held) < patch[0]:
@@ -148,7 +144,7 @@ def window_logits(
             continue
         if not ready:
             count = min(batch_size, len(waiting))
-            for index in range(count):  # what is left in a last batch is predicted again, unused
+            for index in range(count):  # the rest of a last batch keeps old windows, unused
                 batch[index] = image[box(waiting.popleft(), patch)]
             logits = predict(batch)
             if logits.shape != (batch_size, *patch, outputs):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from unet3d.config import ConfigError, ModelConfig
-from unet3d.models.fusion import avoid_wrong_fusion
+from unet3d.config.schema import ModelConfig
+from unet3d.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
@@ -23,7 +23,7 @@ def build_model(model: ModelConfig, *, channels: int, outputs: int, seed: int) -
     """The network that `model.name` chooses, with weights that depend on `seed` alone.
 
     Maps (batch, x, y, z, channels) to float32 logits (batch, x, y, z, outputs); each spatial size
-    must be a multiple of `stride(model)`. With `model.deep_supervision` the model returns a list:
+    must be a multiple of `model.stride`. With `model.deep_supervision` the model returns a list:
     full resolution first, then each coarser level of the decoder, half the size each time.
     Layers compute in Keras' global dtype policy at the time of this call.
 
@@ -38,22 +38,5 @@ def build_model(model: ModelConfig, *, channels: int, outputs: int, seed: int) -
             raise ConfigError(f"model.{key}: {getattr(model, key)} is below {least}")
     if not 0 <= model.dropout < 1:
         raise ConfigError(f"model.dropout: {model.dropout} must be at least 0 and below 1")
-    avoid_wrong_fusion(model)
     build: Callable[..., keras.Model] = import_module(NETWORKS[model.name]).build
     return build(model, channels=channels, outputs=outputs, seed=seed)
-
-
-def stride(model: ModelConfig) -> int:
-    """Voxels of the input that one voxel of the deepest level covers along an axis."""
-    return 2**model.depth
-
-
-def check_patch(model: ModelConfig, patch: Sequence[int]) -> None:
-    """Raise ConfigError unless every size of `patch` (voxels) is a multiple of the stride."""
-    step = stride(model)
-    if any(size < step or size % step for size in patch):
-        nearest = [max(step, round(size / step) * step) for size in patch]
-        raise ConfigError(
-            f"data.patch: {list(patch)} must be multiples of {step} (2 ** model.depth); "
-            f"use for example {nearest}"
-        )

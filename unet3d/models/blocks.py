@@ -10,7 +10,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from unet3d.config import ConfigError, ModelConfig
+from unet3d.config.schema import ModelConfig
+from unet3d.errors import ConfigError
 
 NORMS = ("batch", "sync_batch", "group", "instance", "none")
 LEAKY_SLOPE = 0.01  # nnU-Net's; Keras' own default is far steeper

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 from keras import layers
 
-from unet3d.config import ModelConfig
+from unet3d.config.schema import ModelConfig
 from unet3d.models.blocks import Blocks
+from unet3d.models.tf_workarounds import FusionBarrier
 
 
 def build(model: ModelConfig, *, channels: int, outputs: int, seed: int) -> keras.Model:
@@ -41,4 +42,7 @@ def residual(blocks: Blocks, x: Any, filters: int, name: str, *, stride: int = 1
             x = layers.AveragePooling3D(stride, name=f"{name}_shortcut_pool")(x)
         x = blocks.conv(x, filters, f"{name}_shortcut_conv", size=1, bias=bias)
         x = blocks.norm(x, f"{name}_shortcut_norm")
-    return blocks.activate(layers.Add(name=f"{name}_add")([x, y]), f"{name}_act")
+    total = layers.Add(name=f"{name}_add")([x, y])
+    if blocks.model.norm == "none" and blocks.model.activation == "leaky_relu":
+        total = FusionBarrier(name=f"{name}_barrier")(total)
+    return blocks.activate(total, f"{name}_act")

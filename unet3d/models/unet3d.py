@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from unet3d.config import ModelConfig
+from unet3d.config.schema import ModelConfig
 from unet3d.models.blocks import Blocks
 
 

@@ -1,4 +1,4 @@
-"""A sweep from its trials to its table: place, record, run, compare."""
+"""A sweep from its trials to its report: find resources, record, run, compare."""
 
 from __future__ import annotations
 
@@ -6,108 +6,128 @@ import logging
 import math
 import shlex
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from unet3d.config import Config, ParallelConfig, SweepRunConfig
-from unet3d.log import log_to_console
-from unet3d.parallel.cluster import ray_cluster
-from unet3d.sweep.folder import SweepFolder, sweep_folder
-from unet3d.sweep.pool import Pool
-from unet3d.sweep.runner import Sweep, run_trials
-from unet3d.sweep.share import Share, make_share
-from unet3d.sweep.source import Source
-from unet3d.sweep.table import Table
-from unet3d.sweep.trial import Ended, Trial
-from unet3d.tracking.store import keep
+from unet3d.cluster.ray_cluster import cluster_address, ray_cluster
+from unet3d.cluster.versions import check_nodes
+from unet3d.config.schema import AUTO, Config, ParallelConfig, SweepRunConfig
+from unet3d.disk import check_writable
+from unet3d.distributed.gpus import check_gpus
+from unet3d.distributed.run_state import FAILED, KILLED
+from unet3d.distributed.stop import StopRequest, stop_requests
+from unet3d.distributed.writer import FORMER_SECONDS, end_for
+from unet3d.errors import DataError, RunError, RunStopped
+from unet3d.logs import log_to_console
+from unet3d.run_folder import run_folder
+from unet3d.sampling.split_record import ACCEPT, differences
+from unet3d.sweep.live_table import LiveTable
+from unet3d.sweep.resources import TrialResources, choose_from_cluster
+from unet3d.sweep.runs import close_trials
+from unet3d.sweep.scheduler import Sweep, run_trials
+from unet3d.sweep.search import Search
+from unet3d.sweep.sweep_folder import SweepFacts, SweepFolder, sweep_folder
+from unet3d.sweep.trial import Trial, TrialResult
+from unet3d.sweep.worker_pool import WorkerPool
+from unet3d.tracking.connection import record_or_warn
+from unet3d.tracking.run import end_run
 from unet3d.tracking.sweep import SweepRecord, check_shared, open_sweep
-from unet3d.training.errors import RunError, RunStopped
-from unet3d.training.stop import StopRequest, stop_requests
 
 log = logging.getLogger(__name__)
+CLOSE_SECONDS = 10.0  # for the process of a lost trial to end
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is asked for. trials: those known before, all of a grid, the first of a search."""
+class SweepPlan:
+    """What to run. trials: those known beforehand, all of a grid, the first two of a search."""
 
     config: SweepRunConfig
     name: str
-    differs: list[str]
+    swept: list[str]
     trials: Sequence[Trial]
     total: int
-    make_source: Callable[[SweepFolder], Source]
+    make_search: Callable[[SweepFolder], Search]
     ray_init: dict[str, Any] = field(default_factory=dict)
     ray_remote: dict[str, Any] = field(default_factory=dict)
 
 
-def run_sweep(plan: Plan) -> dict[int, Ended]:
-    """Run the trials that are not over yet; returns how each ended.
+def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
+    """Run the trials that are not over yet; returns how each ended, by its number.
 
     Raises RunError before any trial where settings, data, cluster or tracking cannot work, and
     RunStopped, with the exit code for the shell, after a signal or when trials have failed.
     """
     log_to_console()
-    config, folder = plan.config, SweepFolder(sweep_folder(plan.config, plan.name))
+    config, folder = plan.config, sweep_folder(plan.config.output_dir, plan.name)
     _check_alike(plan.trials)
+    if not config.dry_run:
+        check_writable("output_dir", Path(config.output_dir))
+        if cluster_address(config) is None:  # the workers will share this machine
+            check_gpus(config)
     with stop_requests() as stop, ExitStack() as stack:
         if not config.dry_run:
-            stack.enter_context(folder.held())
-            _make_stores(plan.trials)
-            source = plan.make_source(folder)
+            # Any sweep goes on by itself; auto waits for its job's former process, too.
+            stack.enter_context(folder.held(FORMER_SECONDS if config.resume == AUTO else 0.0))
+            _make_stores(plan.trials, folder)
+            search = plan.make_search(folder)
         local = stack.enter_context(ray_cluster(config, "the trials run here", **plan.ray_init))
-        share, machines = _wait_for_share(config, local)
-        _announce(plan, share, machines)
+        resources, machines = choose_from_cluster(config, local)
+        _announce(plan, resources, machines)
         if config.dry_run:
             return {}
+        if not local:
+            check_nodes({"CPU": resources.cpus, "GPU": resources.gpus})
         check_shared(config, machines)
-        pool = Pool(share, plan.ray_remote)
-        pool.start(min(share.at_once, plan.total))  # they import while the store is opened
+        pool = WorkerPool(config, resources, local, plan.ray_remote)
+        pool.keep(plan.total)  # they import while the store is opened
         stack.enter_context(_server(config, local))
-        record = open_sweep(config, plan.name, _tags(plan), folder.read().get("run_id"))
-        folder.write(
-            name=plan.name,
-            run_id=record.run_id if record else None,
-            command=_command(),
-            differs=plan.differs,
-        )
+        record = open_sweep(config, plan.name, _tags(plan), folder.facts().run_id)
+        parent = record.run_id if record else None
+        folder.write_facts(SweepFacts(plan.name, parent, _command(), tuple(plan.swept)))
+        close_trials(config, folder)
         stop.deferred = True
         try:
-            ended = _run(plan, source, folder, pool, record, stop, local)
+            results = _run(plan, search, folder, pool, record, stop, local)
         except BaseException as error:
             if record is not None:
-                keep(record.close, "FAILED", {"unet3d.reason": str(error)}, {})
+                record_or_warn(record.close, "FAILED", {"unet3d.reason": str(error)}, {})
             raise
-        _finish(plan, folder, record, stop, ended)
-        return ended
+        _finish(plan, folder, record, stop, results)
+        return results
 
 
 def _run(
-    plan: Plan,
-    source: Source,
+    plan: SweepPlan,
+    search: Search,
     folder: SweepFolder,
-    pool: Pool,
+    pool: WorkerPool,
     record: SweepRecord | None,
     stop: StopRequest,
     local: bool,
-) -> dict[int, Ended]:
+) -> dict[int, TrialResult]:
     def prepare(trial: Trial, run_id: str | None) -> Config:
-        return run_config(trial, plan, pool.share, record.run_id if record else None, run_id)
+        return run_config(trial, plan, pool.resources, record.run_id if record else None, run_id)
 
     def record_failure(trial: Trial, run_id: str | None, error: str) -> str:
+        state = run_folder(plan.config.output_dir, run_id).state if run_id else None
+        if state is not None and not end_for(state, FAILED, error, patience=CLOSE_SECONDS):
+            return run_id or ""  # another process trains it: it is not for this sweep to end
         if record is None:
             return run_id or ""
-        told: list[str] = []
-        keep(lambda: told.append(record.fail(prepare(trial, None), run_id, error)))
-        return told[0] if told else run_id or ""
+        return record_or_warn(record.fail, prepare(trial, None), run_id, error) or run_id or ""
 
-    with Table(plan.total, pool.share.at_once) as table:
+    def record_stop(trial: Trial, run_id: str, reason: str) -> None:
+        state = run_folder(plan.config.output_dir, run_id).state
+        if end_for(state, KILLED, reason, patience=CLOSE_SECONDS) and record is not None:
+            record_or_warn(end_run, prepare(trial, run_id), KILLED, reason)
+
+    with LiveTable(plan.total, pool.resources.at_once) as table:
         sweep = Sweep(
-            source=source,
+            search=search,
+            total=plan.total,
             folder=folder,
             pool=pool,
             table=table,
@@ -116,32 +136,39 @@ def _run(
             local=local,
             prepare=prepare,
             record_failure=record_failure,
+            record_stop=record_stop,
         )
         return run_trials(sweep)
 
 
 def run_config(
-    trial: Trial, plan: Plan, share: Share, parent: str | None, run_id: str | None
+    trial: Trial, plan: SweepPlan, resources: TrialResources, parent: str | None, run_id: str | None
 ) -> Config:
-    """The settings of a trial's run: those of the trial, recorded under the sweep, on its share."""
+    """The settings of a trial's run: the trial's own, recorded under the sweep, on `resources`."""
     config = trial.config
     tags = {
         **config.tracking.tags,
         "sweep.name": plan.name,
         "sweep.trial": str(trial.number),
         "sweep.key": trial.key,
-        **{f"sweep.{key}": value for key, value in trial.differs.items()},
+        **{f"sweep.{key}": value for key, value in trial.swept.items()},
     }
     tracking = replace(config.tracking, parent=parent, run_name=trial.name, tags=tags)
     parallel = config.parallel
-    if share.gang > 1:  # places are there, if perhaps not at once
-        parallel = replace(parallel, cpus_per_node=share.cpus, wait_for_nodes=24 * 3600.0)
-    data = replace(config.data, workers=config.data.workers or share.cpus)
+    if resources.workers_per_trial > 1:  # they will be free, if perhaps not at once
+        parallel = replace(
+            parallel,
+            cpus_per_node=resources.cpus,
+            gpus_per_node=int(resources.gpus) or parallel.gpus_per_node,
+            min_nodes=None,
+            wait_for_nodes=24 * 3600.0,
+        )
+    data = replace(config.data, workers=config.data.workers or resources.cpus)
     return replace(config, resume=run_id, tracking=tracking, parallel=parallel, data=data)
 
 
 def _check_alike(trials: Sequence[Trial]) -> None:
-    """RunError where trials differ in what all of a sweep share."""
+    """RunError where trials differ in what all trials of a sweep have in common."""
 
     def shared(config: Config) -> tuple[ParallelConfig, int, str, str]:
         return config.parallel, config.nodes, config.output_dir, config.tracking.name
@@ -154,8 +181,12 @@ def _check_alike(trials: Sequence[Trial]) -> None:
             )
 
 
-def _make_stores(trials: Sequence[Trial]) -> None:
-    """Preprocess once, before the trials; what is wrong with data or patches shows here."""
+def _make_stores(trials: Sequence[Trial], folder: SweepFolder) -> None:
+    """Preprocess once, before the trials; errors in data or patches show here.
+
+    Raises DataError where the data are not those of the sweep's first command: trials are
+    compared by their results on the same cases.
+    """
     from unet3d.training.setup import make_data
 
     seen: list[Any] = []
@@ -164,41 +195,37 @@ def _make_stores(trials: Sequence[Trial]) -> None:
         needs = (config.data, config.augment, config.batch_size, config.model.depth)
         if needs not in seen:
             seen.append(needs)
-            make_data(config)
+            _check_inputs(config, folder, make_data(config)[0].inputs)
 
 
-def _wait_for_share(config: Config, local: bool) -> tuple[Share, int]:
-    """Each trial's share, and the number of machines; waits for parallel.wait_for_nodes."""
-    import ray
-
-    deadline = time.monotonic() + config.parallel.wait_for_nodes
-    while True:
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        nodes = [{kind: n["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU")} for n in alive]
-        machines = len({n["NodeManagerAddress"] for n in alive if n["Resources"].get("CPU")})
-        try:
-            return make_share(config, nodes, local), machines
-        except RunError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(1)
+def _check_inputs(config: Config, folder: SweepFolder, inputs: Mapping[str, str]) -> None:
+    root = str(Path(config.data.root).resolve())
+    before = folder.inputs(root)
+    if before is not None and before != inputs and config.data.changed != "accept":
+        differ = differences(before, inputs, {*before, *inputs})
+        raise DataError(
+            f"data.root: {config.data.root} is not as it was when sweep {folder.path.name} began: "
+            f"{differ}, so that its trials would not compare; choose another sweep.name, put back "
+            f"what it was, or type {ACCEPT}"
+        )
+    folder.keep_inputs(root, inputs)
 
 
-def _announce(plan: Plan, share: Share, machines: int) -> None:
-    trials, at_once = plan.total, min(share.at_once, plan.total)
+def _announce(plan: SweepPlan, resources: TrialResources, machines: int) -> None:
+    trials, at_once = plan.total, min(resources.at_once, plan.total)
     log.info(
         "sweep %s: %d trials over %s; each on %s, %d at once%s",
         plan.name,
         trials,
-        ", ".join(plan.differs) or "nothing",
-        share.told(),
+        ", ".join(plan.swept) or "nothing",
+        resources.describe(),
         at_once,
         f" on {machines} machines" if machines > 1 else "",
     )
     if plan.config.dry_run:
         for trial in plan.trials:
             log.info("  trial %d: %s", trial.number, trial.name)
-            log.info("    %s", trial.command)
+            log.info("    %s", trial.command_with(resources.replicas(trial.config)))
         log.info("%d rounds of %d; nothing was run", math.ceil(trials / at_once), at_once)
 
 
@@ -210,10 +237,10 @@ def _server(config: Config, local: bool) -> Any:
     return tracking_server(config, "127.0.0.1" if local else ray.util.get_node_ip_address())
 
 
-def _tags(plan: Plan) -> dict[str, str]:
+def _tags(plan: SweepPlan) -> dict[str, str]:
     return {
         "sweep.name": plan.name,
-        "sweep.differs": ", ".join(plan.differs),
+        "sweep.swept": ", ".join(plan.swept),
         "sweep.command": _command()[:5000],
     }
 
@@ -224,34 +251,33 @@ def _command() -> str:
 
 
 def _finish(
-    plan: Plan,
+    plan: SweepPlan,
     folder: SweepFolder,
     record: SweepRecord | None,
     stop: StopRequest,
-    ended: dict[int, Ended],
+    results: dict[int, TrialResult],
 ) -> None:
-    """The last table, the report, the parent run's end, and the exit code."""
-    from unet3d.sweep.report import write_report
-    from unet3d.sweep.results import counted, note, print_results, read_results
+    """Print the table, write the report, close the parent run; raises RunStopped as run_sweep."""
+    from unet3d.sweep.report.report import write_report
+    from unet3d.sweep.report.results import counted, note, print_results, read_results
 
-    results = read_results(folder.path)
-    print_results(results)
-    counts = counted(ended.values())
-    report = write_report(folder.path, plan.config.output_dir)
+    records = read_results(folder)
+    print_results(records)
+    counts = counted(results.values())
+    report = write_report(folder, plan.config.output_dir)
     log.info("report: %s", report)
     status = "KILLED" if stop.asked else "FAILED" if counts.get("failed") else "FINISHED"
     if record is not None:
-        best = max((e.best for e in ended.values() if e.best is not None), default=None)
+        best = max((r.best for r in results.values() if r.best is not None), default=None)
         metrics = {f"sweep/{state}": float(count) for state, count in counts.items()}
         if best is not None:
             metrics["sweep/best_val_dice"] = best
-        keep(record.log_folder, report.parent)
-        keep(
-            record.close, status, {"mlflow.note.content": note(results, record.experiment)}, metrics
-        )
-    told = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none had begun"
+        record_or_warn(record.log_folder, report.parent)
+        tags = {"mlflow.note.content": note(records, record.experiment)}
+        record_or_warn(record.close, status, tags, metrics)
+    summary = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none had started"
     if status == "KILLED":
-        raise RunStopped(f"stopped: {told}; the same command goes on", stop.exit_code)
+        raise RunStopped(f"stopped: {summary}; the same command resumes the sweep", stop.exit_code)
     if status == "FAILED":
-        raise RunStopped(f"{told}; the same command tries the failed ones again", 1)
-    log.info("all over: %s", told)
+        raise RunStopped(f"{summary}; the same command tries the failed ones again", 1)
+    log.info("all over: %s", summary)

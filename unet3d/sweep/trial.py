@@ -3,64 +3,75 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from unet3d.config import Config, as_dict, flatten
+from unet3d.config.command_line import train_command
+from unet3d.config.identity import settings_key
+from unet3d.config.schema import AUTO, Config
+from unet3d.config.setting import Effect
+from unet3d.config.walk import walk
+from unet3d.sweep.format import shown
 
-SAME_RESULT = (
-    *("output_dir", "resume", "threads", "nodes"),
-    *("data.store", "data.stage_to", "data.workers"),
+# What decides the number of replicas, and with it how norm=batch and a scaled rate turn out.
+REPLICAS = ("parallel", "nodes", "parallel.devices", "parallel.gpus_per_node")
+OF_THE_SWEEP = (
+    *("sweep", "hydra", "dry_run", "parallel", "nodes", "tracking", "output_dir", "resume", "job"),
 )
-SAME_RESULT_UNDER = ("tracking.", "parallel.", "data.prefetch", "data.source.", "sweep.")
-MATTERS = ("parallel.lr_scaling", "parallel.warmup_epochs", "parallel.compression")
-TYPED = 8  # characters of a number; a longer one was not typed by hand
-OF_THE_SWEEP = ("sweep", "hydra", "dry_run", "parallel", "nodes", "tracking", "output_dir")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Settings of one training. differs: those that the sweep varies, as typed."""
+    """Settings of one training. swept: those that the sweep varies, as typed."""
 
     number: int
     overrides: tuple[str, ...]
-    differs: dict[str, str]
+    swept: dict[str, str]
     config: Config
 
     @cached_property
     def key(self) -> str:
         """Names the trial by what its result depends on, so that the same is never run twice."""
-        settings = {
-            name: value
-            for name, value in flatten(as_dict(self.config)).items()
-            if name in MATTERS or not (name in SAME_RESULT or name.startswith(SAME_RESULT_UNDER))
-        }
-        text = json.dumps(settings, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return settings_key(self.config)
 
     @property
     def name(self) -> str:
-        """What differs, in short: lr=0.001, norm=batch."""
-        short = {key: key.rpartition(".")[2] for key in self.differs}
+        """The swept settings in short: lr=0.001, norm=batch."""
+        short = {key: key.rpartition(".")[2] for key in self.swept}
         unique = len(set(short.values())) == len(short)
-        named = [f"{short[k] if unique else k}={shown(v)}" for k, v in self.differs.items()]
+        named = [f"{short[k] if unique else k}={shown(v)}" for k, v in self.swept.items()]
         return ", ".join(named) or f"trial {self.number}"
 
     @property
     def command(self) -> str:
-        """What trains this one alone."""
-        own = [o for o in self.overrides if override_key(o).split(".")[0] not in OF_THE_SWEEP]
-        quoted = [f"'{o}'" if set(o) & set(' {}[]()*$"') else o for o in own]
-        return " ".join(["python", "train.py", *quoted])
+        """The command that trains this one alone."""
+        return self.command_with(())
+
+    def command_with(self, replicas: Sequence[str]) -> str:
+        """The command that trains this one alone; replicas: overrides that fix their number."""
+        own = [o for o in self.overrides if self._is_needed_alone(override_key(o))]
+        if self.config.data.patch == AUTO and not any(o.startswith("data.patch=") for o in own):
+            own.append(f"data.patch={AUTO}")  # of a preset: the report puts in what it has chosen
+        if any(o.startswith("data.regions={") for o in own):
+            own = [o for o in own if o != "data.regions=null"]  # train.py puts it there itself
+        return train_command([*own, *replicas])
+
+    def _is_needed_alone(self, key: str) -> bool:
+        """Whether an override belongs to the training: how it is divided among replicas does."""
+        if key in REPLICAS and self.config.parallel.name == "data":
+            return True
+        effects = {name: setting.effect for name, _, setting in walk(self.config)}
+        return (
+            key.split(".")[0] not in OF_THE_SWEEP
+            or effects.get(key, Effect.NONE) is not Effect.NONE
+        )
 
 
 @dataclass
-class Ended:
-    """How a trial ended. state: finished, pruned, failed, or stopped by the user to go on later."""
+class TrialResult:
+    """How a trial ended. state: finished, pruned, failed, or stopped, to be resumed."""
 
     state: str
     best: float | None = None  # val/dice
@@ -77,25 +88,10 @@ class Ended:
         return self.state in ("finished", "pruned")
 
     @staticmethod
-    def of(stored: dict[str, Any]) -> Ended:
-        """From JSON, ignoring what another version may have added."""
-        known = {field.name for field in fields(Ended)}
-        return Ended(**{key: value for key, value in stored.items() if key in known})
-
-
-def number(text: str) -> float | None:
-    """The finite number that a text is, None for any other."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def shown(value: str) -> str:
-    """A value for the eye: four digits of a number that a search has drawn, others as typed."""
-    size = number(value)
-    return value if size is None or len(value) <= TYPED else f"{size:.4g}"
+    def of(stored: dict[str, Any]) -> TrialResult:
+        """From JSON; what another version may have added is ignored."""
+        known = {field.name for field in fields(TrialResult)}
+        return TrialResult(**{key: value for key, value in stored.items() if key in known})
 
 
 def override_key(override: str) -> str:
@@ -103,7 +99,7 @@ def override_key(override: str) -> str:
     return override.lstrip("+~").split("=", 1)[0]
 
 
-def varied(lists: Iterable[Sequence[str]]) -> list[str]:
+def swept_keys(lists: Iterable[Sequence[str]]) -> list[str]:
     """The keys that do not have the same value in all lists of overrides, in order."""
     values: dict[str, set[str | None]] = {}
     each = [dict(split_override(o) for o in overrides) for overrides in lists]
@@ -121,7 +117,7 @@ def split_override(override: str) -> tuple[str, str]:
     return key.lstrip("+~"), value
 
 
-def make_name(differs: Iterable[str], text: str) -> str:
-    """A sweep's name from what it varies and the digest of all it is given."""
-    words = "-".join(key.rpartition(".")[2] for key in differs)[:60] or "sweep"
+def make_name(swept: Iterable[str], text: str) -> str:
+    """A sweep's name from the keys it varies and a digest of `text`, which says all it runs."""
+    words = "-".join(key.rpartition(".")[2] for key in swept)[:60] or "sweep"
     return f"{words}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

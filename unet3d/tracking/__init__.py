@@ -1,1 +1,1 @@
-"""All that knows MLflow: its store, a run's record, a sweep's record, a server of one's own."""
+"""Everything that knows MLflow: its store, the records of runs and sweeps, and a server."""

@@ -1,44 +1,47 @@
-"""The record of one run: its folder, and parameters, metrics and artifacts sent from one thread."""
+"""The record of one run: its folder, and what a thread sends to the tracking store."""
 
 from __future__ import annotations
 
 import logging
-import os
-import queue
-import socket
-import subprocess
-import threading
-import time
 import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from unet3d.config import Config, as_dict, flatten
-from unet3d.tracking.store import Connection, connect, short
+from unet3d.config.schema import Config, as_dict
+from unet3d.errors import RunError
+from unet3d.run_folder import RunFolder, run_folder
+from unet3d.tracking.connection import Connection, connect, short
+from unet3d.tracking.facts import RunFacts, end_facts, new_facts, now, read_facts, write_facts
+from unet3d.tracking.outbox import Outbox
+from unet3d.tracking.record import create_again, log_metrics, log_params, reopen
 
 log = logging.getLogger(__name__)
-RETRY_SECONDS = 5.0
-GIVE_UP_SECONDS = 600.0  # after the training's end
+GIVE_UP_SECONDS = 600.0  # after the end of training
+STOPPED_SECONDS = 20.0  # after a signal, which another one that cannot be caught may follow
 
 
 class Tracker(Protocol):
-    """What a training tells of itself."""
+    """Where a training records itself."""
 
     def set_tags(self, tags: dict[str, str]) -> None: ...
     def log_epoch(self, record: dict[str, Any]) -> None: ...
+    def log_end(self, record: Callable[[], dict[str, Any]]) -> None: ...
     def log_artifact(self, path: Path, folder: str) -> None: ...
     def finish(self, status: str, reason: str = "") -> None: ...
 
 
 class NoTracker:
-    """tracking=none: the run's folder is all there is."""
+    """tracking=none: the run is recorded in its folder only."""
 
     def set_tags(self, tags: dict[str, str]) -> None:
         """Nothing to do."""
 
     def log_epoch(self, record: dict[str, Any]) -> None:
+        """Nothing to do."""
+
+    def log_end(self, record: Callable[[], dict[str, Any]]) -> None:
         """Nothing to do."""
 
     def log_artifact(self, path: Path, folder: str) -> None:
@@ -48,158 +51,169 @@ class NoTracker:
         """Nothing to do."""
 
 
-def run_folder(config: Config, run_id: str) -> Path:
-    """Where a run's checkpoints, config.yaml and train.log are."""
-    return Path(config.output_dir) / "runs" / run_id
+def start_run(config: Config, connection: Connection | None) -> tuple[Tracker, RunFolder]:
+    """Open the run, which is new or `config.resume`, and its folder.
 
-
-def start_run(config: Config, connection: Connection | None) -> tuple[Tracker, Path]:
-    """Open the run, new or `config.resume`d, and its folder."""
+    Raises RunError where the store does not take a new run.
+    """
+    known = read_facts(run_folder(config.output_dir, config.resume)) if config.resume else None
+    facts = known if known and known.tags else new_facts(config)
     tracker: Tracker
     if connection is None:
         run_id, tracker = config.resume or uuid.uuid4().hex, NoTracker()
     else:
-        tracker = MlflowTracker(config, connection)
+        tracker = MlflowTracker(config, connection, facts)
         run_id = tracker.run_id
-    folder = run_folder(config, run_id)
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    if not (folder / "config.yaml").exists():
+    folder = run_folder(config.output_dir, run_id)
+    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    tracker = FolderTracker(tracker, folder, facts)
+    if not folder.config.exists():
         from omegaconf import OmegaConf
 
-        from unet3d.data.atomic import write_text
+        from unet3d.files import write_text
 
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(as_dict(config))))
-        tracker.log_artifact(folder / "config.yaml", "config")
-    log.info("run %s in %s", run_id, folder)
+        write_text(folder.config, OmegaConf.to_yaml(OmegaConf.create(as_dict(config))))
+        tracker.log_artifact(folder.config, "config")
+    log.info("run %s in %s", run_id, folder.path)
     return tracker, folder
 
 
 def end_run(config: Config, status: str, reason: str) -> None:
-    """Close run `config.resume`, whose own process could not; a store that is away is a warning."""
+    """End run `config.resume`, whose own process could not; warns where the store is away."""
+    assert config.resume is not None
+    end_facts(run_folder(config.output_dir, config.resume), status, reason)
     try:
         connection = connect(config)
         if connection:
-            connection.client.set_tag(config.resume, "unet3d.reason", reason[:5000])
-            connection.client.set_terminated(config.resume, status)
+            connection.client.set_tag(connection.run, "unet3d.reason", reason[:5000])
+            connection.client.set_terminated(connection.run, status)
     except Exception as error:
-        log.warning("tracking: run %s could not be closed (%s)", config.resume, short(error))
+        log.warning("tracking: run %s could not be ended (%s)", config.resume, short(error))
+
+
+class FolderTracker:
+    """Keeps what `tracker` is given in the run's folder, too, for `unet3d record`."""
+
+    def __init__(self, tracker: Tracker, folder: RunFolder, facts: RunFacts):
+        self.tracker, self.folder, self.facts = tracker, folder, facts
+        facts.status, facts.reason, facts.end = "RUNNING", "", None
+        write_facts(folder, facts)
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        """Tag the run."""
+        self.facts.tags |= tags
+        write_facts(self.folder, self.facts)
+        self.tracker.set_tags(tags)
+
+    def log_epoch(self, record: dict[str, Any]) -> None:
+        """Pass an epoch on; the checkpoint keeps it."""
+        self.tracker.log_epoch(record)
+
+    def log_end(self, record: Callable[[], dict[str, Any]]) -> None:
+        """Pass the last record on."""
+        self.tracker.log_end(record)
+
+    def log_artifact(self, path: Path, folder: str) -> None:
+        """Pass a file on."""
+        self.tracker.log_artifact(path, folder)
+
+    def finish(self, status: str, reason: str = "") -> None:
+        """End the run."""
+        self.facts.status, self.facts.reason, self.facts.end = status, reason, now()
+        write_facts(self.folder, self.facts)
+        self.tracker.finish(status, reason)
 
 
 class MlflowTracker:
-    """Sends in order from a thread, and tries again for as long as the store is away."""
+    """Sends in order from a thread; what the store refuses for good is said and left out.
 
-    def __init__(self, config: Config, connection: Connection):
+    run_id: of the run and its folder. stored_id: of the run in the store, the same except where
+    the store has lost the run and got it again.
+    """
+
+    def __init__(self, config: Config, connection: Connection, facts: RunFacts | None = None):
         self.client, self.uri, self.config = connection.client, connection.uri, config
-        self.pending: queue.Queue[Callable[[], Any] | None] = queue.Queue()
-        if config.resume:
-            self.run_id = config.resume
-            self._send(partial(self.client.update_run, self.run_id, status="RUNNING"))
+        facts = facts or new_facts(config)
+        try:
+            if config.resume:
+                self.run_id = config.resume
+                self.stored_id = connection.run or create_again(
+                    connection, config, config.resume, facts
+                )
+            else:
+                run = self.client.create_run(
+                    connection.experiment, run_name=facts.name, tags=facts.tags
+                )
+                self.run_id = self.stored_id = run.info.run_id
+                facts.name = run.info.run_name
+        except Exception as error:
+            raise RunError(
+                f"tracking: {self.uri} does not take the run ({short(error)}); mend tracking.*, or "
+                "type tracking=none"
+            ) from error
+        self.outbox = Outbox(
+            self.uri,
+            self.run_id,
+            answers=lambda: self.client.get_run(self.stored_id),
+            back=self._watch_system,
+        )
+        if connection.run:
+            self.outbox.send(partial(reopen, self.client, self.stored_id))
         else:
-            run = self.client.create_run(
-                connection.experiment,
-                run_name=config.tracking.run_name,
-                tags={**run_tags(), **parent_tag(config.tracking.parent), **config.tracking.tags},
-            )
-            self.run_id = run.info.run_id
-            self._send(self._log_params)
+            self.outbox.send(partial(log_params, self.client, self.stored_id, config))
+            folder = run_folder(config.output_dir, self.run_id)
+            if folder.config.is_file():  # the store has lost the run, and its files with it
+                self.log_artifact(folder.config, "config")
         self.monitor: Any = None
         self._watch_system()
-        self.thread = threading.Thread(target=self._work, name="tracking", daemon=True)
-        self.thread.start()
 
     def set_tags(self, tags: dict[str, str]) -> None:
         """Tag the run."""
         for key, value in tags.items():
-            self._send(partial(self.client.set_tag, self.run_id, key, value))
+            self.outbox.send(partial(self.client.set_tag, self.stored_id, key, value))
 
     def log_epoch(self, record: dict[str, Any]) -> None:
-        """Log an epoch's metrics; the same record twice is one, as it keeps its time."""
-        self._send(lambda: self._log_metrics(record))
+        """Log an epoch's metrics; a record sent twice counts once, as it keeps its time."""
+        self.outbox.send(partial(log_metrics, self.client, self.stored_id, record))
+
+    def log_end(self, record: Callable[[], dict[str, Any]]) -> None:
+        """Log the metrics that `record` returns once all before them is sent, which takes time."""
+        made: list[dict[str, Any]] = []  # once, whatever the tries
+
+        def send() -> None:
+            made.extend([] if made else [record()])
+            log_metrics(self.client, self.stored_id, made[0])
+
+        self.outbox.send(send)
 
     def log_artifact(self, path: Path, folder: str) -> None:
-        """Copy a file to the run's artifacts; folder "" is their root, which MLflow compares."""
-        self._send(lambda: self.client.log_artifact(self.run_id, str(path), folder or None))
+        """Copy a file to the run's artifacts; folder "" is the root, which MLflow can compare."""
+        # Files go to another place than metrics, which may be away on its own.
+        self.outbox.send(
+            partial(self.client.log_artifact, self.stored_id, str(path), folder or None), patience=1
+        )
 
     def finish(self, status: str, reason: str = "") -> None:
-        """Send what is pending, for at most ten minutes, and end the run."""
-        if self.monitor:
-            self.monitor.finish()
+        """Send what is pending, and end the run.
+
+        Waits GIVE_UP_SECONDS at most, STOPPED_SECONDS for a run that was KILLED; a signal ends
+        the wait. Then the log says how to send the rest.
+        """
+        self.outbox.send(self._stop_watching)
         if reason:
             self.set_tags({"unet3d.reason": reason[:5000]})
-        self._send(lambda: self.client.set_terminated(self.run_id, status))
-        self.pending.put(None)
-        self.thread.join(GIVE_UP_SECONDS)
-        if self.thread.is_alive():
-            log.error(
-                "tracking: %s is still away; %d messages are not sent. All metrics are in the "
-                "checkpoint: python train.py resume=%s sends them",
-                self.uri,
-                self.pending.qsize(),
-                self.run_id,
-            )
-
-    def _send(self, call: Callable[[], Any]) -> None:
-        self.pending.put(call)
-
-    def _work(self) -> None:
-        while (call := self.pending.get()) is not None:
-            away = False
-            while True:
-                try:
-                    call()
-                    break
-                except OSError as error:
-                    if isinstance(error, FileNotFoundError):
-                        log.error("tracking: %s", error)
-                        break
-                    away = self._wait(error, away)
-                except Exception as error:
-                    away = self._wait(error, away)
-            if away:
-                log.info("tracking: %s is back", self.uri)
-                self._watch_system()
-
-    def _wait(self, error: Exception, away: bool) -> bool:
-        if not away:
-            log.warning(
-                "tracking: %s does not answer (%s); training goes on",
-                self.uri,
-                short(error),
-            )
-        time.sleep(RETRY_SECONDS)
-        return True
-
-    def _log_params(self) -> None:
-        from mlflow.entities import Param
-
-        settings = flatten(as_dict(self.config))
-        params = [
-            Param(key, str(value))
-            for key, value in settings.items()
-            if not key.startswith("tracking.")  # where it is recorded is not what is compared
-        ]
-        for first in range(0, len(params), 100):  # MLflow takes 100 at once
-            self.client.log_batch(self.run_id, params=params[first : first + 100])
-
-    def _log_metrics(self, record: dict[str, Any]) -> None:
-        from mlflow.entities import Metric
-
-        # MLflow's pages choose the metric that a run has logged first.
-        order = sorted(record["metrics"], key=lambda key: key != "val/dice")
-        metrics = [
-            Metric(key, record["metrics"][key], record["time"], record["epoch"]) for key in order
-        ]
-        self.client.log_batch(self.run_id, metrics=metrics)
+        self.outbox.send(partial(self.client.set_terminated, self.stored_id, status))
+        self.outbox.close(STOPPED_SECONDS if status == "KILLED" else GIVE_UP_SECONDS)
 
     def _watch_system(self) -> None:
-        """Start MLflow's monitor of CPU, GPU, memory and disk, or start it again if it ended."""
+        """Start, or restart, MLflow's monitor of CPU, GPU, memory and disk."""
         if not self.config.tracking.system_metrics:
             return
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         try:
             self.monitor = SystemMetricsMonitor(
-                self.run_id,
+                self.stored_id,
                 sampling_interval=self.config.tracking.system_interval,
                 resume_logging=True,
                 tracking_uri=self.uri,
@@ -208,27 +222,6 @@ class MlflowTracker:
         except Exception as error:
             log.warning("tracking: no system metrics (%s)", error)
 
-
-def parent_tag(parent: str | None) -> dict[str, str]:
-    """What MLflow shows a run under another by."""
-    return {"mlflow.parentRunId": parent} if parent else {}
-
-
-def run_tags(source: str = "train.py") -> dict[str, str]:
-    """Where the run comes from: code, machine and user."""
-    from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_USER
-
-    tags = {"host": socket.gethostname(), MLFLOW_SOURCE_NAME: source}
-    tags[MLFLOW_USER] = os.environ.get("USER", "unknown")
-    here = Path(__file__).resolve().parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        tags[MLFLOW_GIT_COMMIT] = git("rev-parse", "HEAD")
-        tags["git.dirty"] = str(bool(git("status", "--porcelain"))).lower()
-    except (OSError, subprocess.CalledProcessError):
-        tags["git.dirty"] = "unknown"
-    return tags
+    def _stop_watching(self) -> None:
+        if self.monitor:
+            self.monitor.finish()

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
-from unet3d.config import Config, as_dict, flatten
-from unet3d.tracking.run import parent_tag, run_tags
-from unet3d.tracking.store import Connection, connect, tracking_uri
-from unet3d.training.errors import RunError
+from unet3d.config.schema import Config
+from unet3d.errors import RunError
+from unet3d.run_folder import run_folder
+from unet3d.tracking.connection import Connection, connect, short, tracking_uri
+from unet3d.tracking.facts import end_facts, parent_tag, run_tags
+from unet3d.tracking.failures import may_pass
+from unet3d.tracking.keys import mlflow_key
+from unet3d.tracking.record import log_params, reopen
 
 log = logging.getLogger(__name__)
 
 
 class SweepRecord:
-    """The parent run of a sweep, new or as an earlier command left it."""
+    """The parent run of a sweep, new or left by an earlier command."""
 
     def __init__(self, connection: Connection, name: str, tags: dict[str, str], run_id: str | None):
         self.client, self.experiment = connection.client, connection.experiment
@@ -24,9 +29,9 @@ class SweepRecord:
             except Exception as error:
                 raise RunError(
                     f"sweep.name: {name} is recorded in another tracking store than "
-                    f"{connection.uri}; name that one, or choose another sweep.name"
+                    f"{connection.uri}; set tracking.uri to that one, or choose another sweep.name"
                 ) from error
-            self.client.update_run(run_id, status="RUNNING")
+            reopen(self.client, run_id)
         else:
             tags = {**run_tags("sweep.py"), **tags}
             run = self.client.create_run(self.experiment, run_name=name, tags=tags)
@@ -34,30 +39,35 @@ class SweepRecord:
         self.run_id: str = run_id
 
     def close(self, status: str, tags: dict[str, str], metrics: dict[str, float]) -> None:
-        """End the parent run with what came out."""
-        for key, value in tags.items():
-            self.client.set_tag(self.run_id, key, value)
-        for key, number in metrics.items():
-            self.client.log_metric(self.run_id, key, number)
+        """End the parent run with its results; one that the store refuses holds up no other."""
+        calls = [partial(self.client.set_tag, self.run_id, *item) for item in tags.items()]
+        calls += [partial(self.client.log_metric, self.run_id, *item) for item in metrics.items()]
+        for call in calls:
+            try:
+                call()
+            except Exception as error:
+                if may_pass(error):
+                    raise
+                log.warning("tracking: not recorded (%s)", short(error))
         self.client.set_terminated(self.run_id, status)
 
     def log_folder(self, folder: Path) -> None:
-        """Copy a folder's files to the parent's artifacts, under its name."""
+        """Copy a folder, under its own name, to the artifacts of the parent run."""
         self.client.log_artifacts(self.run_id, str(folder), folder.name)
 
     def fail(self, config: Config, run_id: str | None, reason: str) -> str:
-        """Record a trial as FAILED, also one that was lost before it had a run; returns its id."""
+        """Record a trial as FAILED, even one lost before it had a run; returns the run's id."""
         if run_id is None:
             tracking = config.tracking
+            own = {mlflow_key(key): value for key, value in tracking.tags.items()}
             run = self.client.create_run(
                 self.experiment,
                 run_name=tracking.run_name,
-                tags={**run_tags(), **parent_tag(self.run_id), **tracking.tags},
+                tags={**run_tags(), **parent_tag(self.run_id), **own},
             )
             run_id = str(run.info.run_id)
-            for key, value in flatten(as_dict(config)).items():
-                if not key.startswith("tracking."):
-                    self.client.log_param(run_id, key, str(value))
+            log_params(self.client, run_id, config)
+        end_facts(run_folder(config.output_dir, run_id), "FAILED", reason[-5000:])
         self.client.set_tag(run_id, "unet3d.reason", reason[-5000:])
         self.client.set_terminated(run_id, "FAILED")
         return run_id
@@ -66,18 +76,19 @@ class SweepRecord:
 def open_sweep(
     config: Config, name: str, tags: dict[str, str], run_id: str | None
 ) -> SweepRecord | None:
-    """Reach the tracking store and open the parent run; None with tracking=none.
+    """Connect to the tracking store and open the parent run; None with tracking=none.
 
-    Raises RunError where the store does not answer, or does not know the sweep's run.
+    Raises RunError where the store does not answer or does not know the sweep's run.
     """
     connection = connect(config)
     return SweepRecord(connection, name, tags, run_id) if connection else None
 
 
 def log_report(config: Config, run_id: str, folder: Path) -> None:
-    """Copy a folder to the artifacts of a sweep's parent run, which may be over; tracking=none: no.
+    """Copy a folder to the artifacts of a sweep's parent run, which may have ended.
 
-    Raises RunError where the store does not answer, MlflowException where it lacks the run.
+    Does nothing with tracking=none. Raises RunError where the store does not answer,
+    MlflowException where it does not know the run.
     """
     connection = connect(config)
     if connection:
@@ -85,7 +96,7 @@ def log_report(config: Config, run_id: str, folder: Path) -> None:
 
 
 def check_shared(config: Config, machines: int) -> None:
-    """RunError for a data base that is a file on one machine, where several will log."""
+    """Raise RunError where several machines would log to a database that is a file on one."""
     uri = tracking_uri(config)
     if machines > 1 and config.tracking.name == "mlflow" and uri.startswith("sqlite:"):
         raise RunError(

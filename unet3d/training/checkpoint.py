@@ -1,8 +1,10 @@
-"""Checkpoints: one .npz file a state, replaced as a whole or not at all."""
+"""Checkpoints: one .npz file per state, replaced as a whole or not at all, and the one before."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,41 +12,65 @@ from typing import Any
 
 import numpy as np
 
-from unet3d.training.errors import RunError
+from unet3d.checksum_trailer import append_checksum, checksum_problem
+from unet3d.errors import RunError
+from unet3d.files import remove_stale, replacing
+from unet3d.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
-class Progress:
-    """Where a training stands; the next step to run is `step`, counted over all epochs."""
+class TrainingProgress:
+    """How far a training has come; the next step to run is `step`, counted over all epochs."""
 
     step: int = 0
     epoch_loss: float = 0.0  # sum over the steps of an unfinished epoch
     epoch_counts: list[list[float]] | None = None  # its Dice counts (3, outputs)
+    epoch_skipped: int = 0  # its steps that the loss scale skipped, which are in neither
     best: float | None = None  # val/dice
     best_epoch: int = 0
     since_best: int = 0  # validations
     history: list[dict[str, Any]] = field(default_factory=list)  # {epoch, time, metrics}
 
 
-def save_checkpoint(path: Path, variables: dict[str, Any], progress: Progress) -> None:
-    """Write variables and progress to `path`; a kill leaves the old file or the new one."""
+class _DamagedError(Exception):
+    """A checkpoint that is not as it was written; the one before it may be."""
+
+
+def save_checkpoint(
+    folder: RunFolder, variables: dict[str, Any], progress: TrainingProgress
+) -> None:
+    """Write variables and progress; a kill leaves the old file or the new one.
+
+    The old one is kept as the checkpoint before. Raises OSError.
+    """
     arrays = {name: np.asarray(variable) for name, variable in variables.items()}
     text = json.dumps(asdict(progress))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, progress=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with replacing(folder.last_checkpoint) as new:
+        np.savez(new, progress=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)
+        append_checksum(new)
+        _keep(folder.last_checkpoint, folder.previous_checkpoint)
 
 
-def load_checkpoint(path: Path, variables: dict[str, Any]) -> Progress:
-    """Fill `variables` from `path` and return the progress.
+def _keep(last: Path, previous: Path) -> None:
+    """Let `previous` be the file `last`, which stays until it is replaced."""
+    if not last.exists():
+        return
+    try:
+        with replacing(previous) as link:
+            os.link(last, link)
+    except OSError:  # a file system without hard links: then a kill may leave `previous` alone
+        os.replace(last, previous)
 
-    Raises RunError where the file is missing, damaged, or of another network or optimizer.
+
+def load_checkpoint(folder: RunFolder, variables: dict[str, Any]) -> TrainingProgress:
+    """Fill `variables` from the last checkpoint of a run and return the progress.
+
+    Where that is damaged, from the one before it, with a warning. Raises RunError where neither
+    can be used, and for one of another network or optimizer.
     """
-    stored = _arrays(path)
-    progress = _progress(stored.pop("progress"))
+    path, progress, stored = _newest(folder)
     if stored.keys() != variables.keys():
         raise RunError(f"{path}: the checkpoint is of another network or optimizer")
     for name, variable in variables.items():
@@ -57,33 +83,73 @@ def load_checkpoint(path: Path, variables: dict[str, Any]) -> Progress:
     return progress
 
 
-def read_progress(path: Path) -> Progress:
-    """The progress in a checkpoint. Raises RunError as `load_checkpoint` does."""
-    return _progress(_arrays(path, "progress")["progress"])
+def read_progress(folder: RunFolder) -> TrainingProgress:
+    """The progress in the last checkpoint of a run. Raises RunError as `load_checkpoint` does."""
+    return _newest(folder)[1]
 
 
-def last_checkpoint(folder: Path) -> Path:
-    """The state to resume from, in a run's folder."""
-    return folder / "checkpoints" / "last.npz"
+def has_checkpoint(folder: RunFolder) -> bool:
+    """Whether a run has come to its first checkpoint."""
+    return folder.last_checkpoint.exists() or folder.previous_checkpoint.exists()
 
 
-def best_weights(folder: Path) -> Path:
-    """The best network's weights in a run's folder, for keras.Model.load_weights."""
-    return folder / "checkpoints" / "best.weights.h5"
+def remove_leftovers(folder: RunFolder) -> None:
+    """Remove what killed processes have left beside a run's checkpoints."""
+    remove_stale(folder.checkpoints)
+    for path in folder.half_written:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
-def _arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint, or those of `names`."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names or file.files}
-    except FileNotFoundError:
+def _newest(folder: RunFolder) -> tuple[Path, TrainingProgress, dict[str, np.ndarray]]:
+    """The newest checkpoint that is as it was written: its file, progress and other arrays."""
+    last, previous = folder.last_checkpoint, folder.previous_checkpoint
+    if not has_checkpoint(folder):
         raise RunError(
-            f"{path}: there is no checkpoint; the run stopped before its first one, start it anew"
-        ) from None
-    except Exception as error:
-        raise RunError(f"{path}: the checkpoint cannot be read ({error})") from error
+            f"{last}: there is no checkpoint; the run stopped before its first one, start another"
+        )
+    try:
+        return last, *_read(last)
+    except _DamagedError as error:
+        damage = error
+    try:
+        found = previous, *_read(previous)
+    except _DamagedError as error:
+        before = f"nor can the one before it, {previous.name} ({error})"
+        if not previous.exists():
+            before = "there is none before it"
+        raise RunError(
+            f"{last}: the checkpoint cannot be used ({damage}), {before}; "
+            "copy the file again from a backup, or start another run"
+        ) from damage
+    log.warning(
+        "%s: the checkpoint cannot be used (%s); going on from the one before it, %s",
+        last,
+        damage,
+        previous.name,
+    )
+    return found
 
 
-def _progress(text: np.ndarray) -> Progress:
-    return Progress(**json.loads(text.tobytes().decode()))
+def _read(path: Path) -> tuple[TrainingProgress, dict[str, np.ndarray]]:
+    """The progress and the other arrays of a checkpoint. Raises _DamagedError."""
+    try:
+        damage = checksum_problem(path)
+        if damage is not None:
+            raise _DamagedError(damage)
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        text = arrays.pop("progress").tobytes().decode()
+        progress = TrainingProgress(**json.loads(text))
+    except OSError as error:
+        raise _DamagedError(error.strerror or str(error)) from error
+    except _DamagedError:
+        raise
+    except KeyError as error:
+        raise _DamagedError("it holds no progress") from error
+    except Exception as error:  # of zip, zlib, NumPy or JSON, by what is wrong in the file
+        raise _DamagedError(str(error).split("\n")[0]) from error
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise _DamagedError(f"{name} holds values that are not numbers")
+    return progress, arrays

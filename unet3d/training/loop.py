@@ -5,177 +5,161 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NoReturn
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from unet3d.metrics import dice_from_counts
-from unet3d.parallel.strategy import local_replicas, sum_over_workers, time_all_reduce
+from unet3d.config.command_line import resume_command
+from unet3d.distributed.progress import FIRST_STEP, SAVING, STEP, VALIDATION, begin
+from unet3d.distributed.stop import StopRequest
+from unet3d.distributed.strategy import sum_over_workers, time_all_reduce
+from unet3d.errors import RunStopped, TrialPruned
+from unet3d.progress_bars import epoch_bar
+from unet3d.run_folder import RunFolder
+from unet3d.sampling.patches import PatchStream
 from unet3d.tracking.run import Tracker
-from unet3d.training.checkpoint import (
-    Progress,
-    best_weights,
-    last_checkpoint,
-    save_checkpoint,
-)
-from unet3d.training.errors import GivenUp, RunError, RunStopped
-from unet3d.training.intensity import make_intensity_change, on_device
-from unet3d.training.progress import epoch_bar
+from unet3d.training.batches import distributed_batches
+from unet3d.training.checkpoint import TrainingProgress
+from unet3d.training.epoch_times import EpochTimes
+from unet3d.training.keep import fail_on_state, keep_best_weights, keep_state, make_finite_check
+from unet3d.training.late_reading import LateReading, mean_dice, steps_between_readings
+from unet3d.training.measurements import Measurements
+from unet3d.training.run_times import RunTimes
 from unet3d.training.setup import Setup
-from unet3d.training.step import make_statistics_mean, make_train_step
-from unet3d.training.stop import StopRequest
-from unet3d.training.validate import (
-    CaseResult,
-    Predictor,
-    gather,
-    make_predictor,
-    summarise,
-    validate_case,
-)
+from unet3d.training.state import make_statistics_mean
+from unet3d.training.step import make_train_step
+from unet3d.training.trace import StepTrace
+from unet3d.training.validate import CaseResult, Validation, gather, mean_metrics
 
 log = logging.getLogger(__name__)
+NOT_NUMBERS = "weights became NaN or infinite"
 
 
 @dataclass(frozen=True)
 class Training(Setup):
-    """All that the loop works with."""
+    """What the loop works with: the setup, and where it is recorded."""
 
     tracker: Tracker
-    folder: Path  # outputs/runs/<run id>
+    folder: RunFolder
     stop: StopRequest
+    times: RunTimes = field(default_factory=RunTimes)
 
 
-@dataclass
-class EpochTimes:
-    """Seconds spent in an epoch, in all and waiting for the stream."""
-
-    start: float = field(default_factory=time.perf_counter)
-    waiting: float = 0.0
-    steps: int = 0
-    end: float | None = None
-
-    def metrics(
-        self, batch_size: int, replicas: int = 1, reduce_ms: float = 0.0, baseline: float = 0.0
-    ) -> dict[str, float]:
-        """perf/...; reduce_ms: of one all-reduce of all gradients; baseline: patches/s of one."""
-        if not self.steps:  # resumed between the last step and the end of its validation
-            return {}
-        elapsed = (self.end or time.perf_counter()) - self.start
-        metrics = {
-            "perf/step_ms": 1000 * elapsed / self.steps,
-            "perf/patches_per_s": self.steps * batch_size / elapsed,
-            "perf/data_wait_pct": 100 * self.waiting / elapsed,
-        }
-        if replicas > 1:
-            metrics |= {
-                "perf/patches_per_s_replica": metrics["perf/patches_per_s"] / replicas,
-                "perf/allreduce_ms": reduce_ms,
-                "perf/allreduce_pct": 100 * reduce_ms / metrics["perf/step_ms"],
-            }
-        if baseline:
-            speedup = metrics["perf/patches_per_s"] / baseline
-            metrics |= {"perf/speedup": speedup, "perf/scaling_efficiency": speedup / replicas}
-        return metrics
-
-
-def fit(training: Training, progress: Progress) -> Progress:
+def fit(training: Training, progress: TrainingProgress) -> TrainingProgress:
     """Train from `progress` to the last epoch, or to an early stop.
 
-    Raises RunStopped after a signal, and RunError on a loss that is not a number.
+    Raises RunStopped after a signal, RunError on a loss or weights that are not numbers,
+    StorageError where the run's folder cannot be written, and DataError for a damaged store.
     """
-    config, strategy = training.config, training.strategy
-    train_step = make_train_step(training.state, config, training.targets, strategy)
-    statistics_mean = make_statistics_mean(training.state, strategy)
-    predictor = make_predictor(
-        training.state.model,
-        strategy,
-        local_replicas(strategy, training.place),
-        config.validation.batch_size,
+    config, strategy, state, times = (
+        training.config,
+        training.strategy,
+        training.state,
+        training.times,
     )
-    batches = distributed_batches(training, progress.step)
-    reduce_ms = time_all_reduce(training.state.model, strategy, config.parallel)
-    training.stop.deferred = True
-    while len(progress.history) < config.epochs:
-        epoch = len(progress.history) + 1
-        times = run_epoch(training, progress, train_step, batches, epoch)
-        if statistics_mean:
-            statistics_mean()
-        metrics = _epoch_metrics(training, progress, times, reduce_ms)
-        if epoch % config.val_every == 0 or epoch == config.epochs:
-            metrics |= _validate(training, progress, predictor, epoch)
-        _close_epoch(training, progress, epoch, metrics)
-        if config.patience and progress.since_best >= config.patience:
-            log.info("stopping early: no better val/dice in %d validations", progress.since_best)
-            break
+    with times.measure("start"):
+        begin(FIRST_STEP)
+        train_step = make_train_step(state, config, training.targets, strategy, xla=training.xla)
+        average_statistics = make_statistics_mean(state, strategy)
+        finite = make_finite_check(state)
+        validation = Validation(training)
+        batches = distributed_batches(training, progress.step)
+    with times.measure("allreduce"):
+        reduce_ms = time_all_reduce(state.model, strategy, config.parallel)
+    traced_steps = config.profile_steps if training.worker.chief else 0
+    training.stop.deferred = True  # from here on a signal waits for the end of a step
+    between = 1
+    with closing(StepTrace(training.folder.trace, traced_steps)) as trace:
+        while len(progress.history) < config.epochs:
+            epoch = len(progress.history) + 1
+            spent = run_epoch(training, progress, train_step, batches, epoch, trace, between)
+            times.count_all_reduce(spent.steps * reduce_ms / 1000)
+            with times.measure("step"):
+                if spent.steps:
+                    between = steps_between_readings(training, spent.seconds / spent.steps)
+                if average_statistics:
+                    average_statistics()
+                if not finite():
+                    fail_on_state(config, training.folder, NOT_NUMBERS, epoch)
+            metrics = _epoch_metrics(training, progress, spent, reduce_ms)
+            if epoch % config.val_every == 0 or epoch == config.epochs:
+                with times.measure("validate"):
+                    metrics |= _validate(training, progress, validation, epoch)
+            _close_epoch(training, progress, epoch, metrics | times.metrics())
+            if config.patience and progress.since_best >= config.patience:
+                log.info(
+                    "stopping early: no better val/dice in %d validations", progress.since_best
+                )
+                break
     return progress
 
 
-def distributed_batches(training: Training, first_step: int) -> Iterator[tuple[Any, Any]]:
-    """Images and labels of each worker's own positions of the global batches, for each replica."""
-    strategy, config, stream = training.strategy, training.config, training.stream
-    place = training.place
-    unchanged = on_device(config.augment)
-    batches = strategy.distribute_datasets_from_function(
-        lambda context: stream.dataset(
-            first_step,
-            config.epochs * stream.steps_per_epoch,
-            shard=place.rank,
-            shards=place.workers,
-            replicas=local_replicas(strategy, place),
-            unchanged=unchanged,
-        )
-    )
-    if not unchanged:
-        return iter(batches)
-    change = make_intensity_change(config.augment, strategy)
-    return ((change(images, *how), labels) for images, labels, *how in batches)
-
-
 def run_epoch(
-    training: Training, progress: Progress, train_step: Any, batches: Any, epoch: int
+    training: Training,
+    progress: TrainingProgress,
+    train_step: Callable[..., Measurements],
+    batches: Iterator[tuple[Any, Any]],
+    epoch: int,
+    trace: StepTrace,
+    between: int = 1,
 ) -> EpochTimes:
-    """The steps of one epoch, or what is left of it after a resume."""
+    """The steps of one epoch, or the rest of it after a resume; adds to the sums in `progress`.
+
+    Measurements are read every `between` steps, when the next step has begun, so that the device
+    always has work. A process that trains alone answers a stop request after the step it is in.
+    """
     config, per_epoch = training.config, training.stream.steps_per_epoch
-    times = EpochTimes()
-    outputs = len(training.targets.names)
-    counts = np.array(progress.epoch_counts or np.zeros((3, outputs)))
+    times, parts = EpochTimes(), training.times
+    alone = training.worker.workers == 1
     with epoch_bar(epoch, config.epochs, per_epoch, progress.step % per_epoch) as show:
+        reading = LateReading(training, training.folder, progress, show)
         while progress.step < epoch * per_epoch:
-            asked = time.perf_counter()
-            images, labels = next(batches)
-            times.waiting += time.perf_counter() - asked
-            measured = train_step(images, labels, training.stop.asked)
-            if not math.isfinite(measured.loss):
-                _fail_on_loss(training, progress.step, measured.loss)
-            counts += measured.counts
-            progress.epoch_loss += measured.loss
-            progress.step += 1
+            with trace.step(progress.step + 1):
+                asked = time.perf_counter()
+                with parts.measure("input_wait"):
+                    images, labels = next_batch(training.stream, batches)
+                times.waiting += time.perf_counter() - asked
+                with parts.measure("step" if parts.spent["trace"] else "trace"):
+                    reading.add(train_step(images, labels, training.stop.asked))
+                with parts.measure("step"):
+                    if trace.running:
+                        reading.read()
+                    elif progress.step % between == 0:
+                        reading.read(but=1)
             times.steps += 1
-            progress.epoch_counts = counts.tolist()
-            done = (progress.step - 1) % per_epoch + 1
-            show(done, progress.epoch_loss / done, _mean_dice(training, counts))
-            if measured.stop:
-                _save_and_stop(training, progress)
+            if reading.stop or (alone and training.stop.asked):
+                break
+        with parts.measure("step"):
+            reading.read()
     times.end = time.perf_counter()
+    if reading.stop or (alone and training.stop.asked):
+        _save_and_stop(training, progress)
     return times
 
 
-def _mean_dice(training: Training, counts: np.ndarray) -> float:
-    values = dice_from_counts((counts[0], counts[1], counts[2]))
-    return float(np.mean(values[1:] if training.targets.exclusive else values))
+def next_batch(stream: PatchStream, batches: Iterator[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """The next batch; a reader's own error in place of TensorFlow's, which is many lines."""
+    try:
+        return next(batches)
+    except tf.errors.OpError:
+        if stream.failures:
+            raise stream.failures[0] from None
+        raise
 
 
 def _epoch_metrics(
-    training: Training, progress: Progress, times: EpochTimes, reduce_ms: float
+    training: Training, progress: TrainingProgress, times: EpochTimes, reduce_ms: float
 ) -> dict[str, float]:
-    """train/... and perf/... of the epoch that has just ended; the sums start anew."""
-    metrics = {
-        "train/loss": progress.epoch_loss / training.stream.steps_per_epoch,
-        "train/dice": _mean_dice(training, np.array(progress.epoch_counts)),
+    """train/... and perf/... of the epoch that has just ended."""
+    counted = training.stream.steps_per_epoch - progress.epoch_skipped
+    return {
+        "train/loss": progress.epoch_loss / counted if counted else math.nan,
+        "train/dice": mean_dice(training.targets, np.array(progress.epoch_counts)),
         "train/lr": float(keras.ops.convert_to_numpy(training.state.optimizer.learning_rate)),
         **times.metrics(
             training.config.batch_size,
@@ -184,49 +168,52 @@ def _epoch_metrics(
             training.baseline,
         ),
     }
-    return metrics
 
 
 def _validate(
-    training: Training, progress: Progress, predictor: Predictor, epoch: int
+    training: Training, progress: TrainingProgress, validation: Validation, epoch: int
 ) -> dict[str, float]:
     """val/... of the epoch; keeps the weights when they are the best so far.
 
     Worker k of n segments cases k, k + n, ...; all workers then have the results of all cases.
     """
-    config, targets, place, cases = (
-        training.config,
-        training.targets,
-        training.place,
-        training.val_cases,
-    )
+    targets, worker, cases = training.targets, training.worker, training.val_cases
 
     def add(values: np.ndarray) -> np.ndarray:
-        return sum_over_workers(values, training.strategy, place)
+        return sum_over_workers(values, training.strategy, worker)
 
-    own: dict[int, CaseResult] = {}
+    indices = range(worker.rank, len(cases), worker.workers)
+    own: list[CaseResult] = []
+    begin(VALIDATION)
     with training.state.averaged():
-        for index in range(place.rank, len(cases), place.workers):
-            if training.stop.asked:
-                break
-            own[index] = validate_case(predictor, training.store, cases[index], targets, config)
+        if not training.stop.asked:
+            for results in validation.results([cases[index] for index in indices]):
+                begin(VALIDATION)
+                own += results
+                if training.stop.asked:
+                    break
+        begin(VALIDATION)
         stopped = add(np.array([float(training.stop.asked)]))[0]
         if not stopped:
-            results = gather(own, cases, len(targets.names), add)
-            metrics = summarise(results, targets)
+            results = gather(dict(zip(indices, own, strict=False)), cases, len(targets.names), add)
+            metrics = mean_metrics(results, targets)
+            if not math.isfinite(metrics["val/loss"]):
+                what = f"val/loss became {metrics['val/loss']}"
+                fail_on_state(training.config, training.folder, what, epoch)
             _keep_best(training, progress, metrics["val/dice"], epoch, results)
             return metrics
-    # Outside `averaged()`, which has put the trained weights back; a resume validates again.
+    # Only here, as `averaged()` has put the trained weights back; a resume validates again.
     _save_and_stop(training, progress)
 
 
 def _keep_best(
     training: Training,
-    progress: Progress,
+    progress: TrainingProgress,
     value: float,
     epoch: int,
     results: list[CaseResult],
 ) -> None:
+    """Save the weights where `value`, val/dice, is above the best so far."""
     for result in results:
         named = zip(training.targets.names, result.dice, strict=True)
         log.debug("%s: %s", result.case, ", ".join(f"{n} {d:.3f}" for n, d in named))
@@ -234,53 +221,52 @@ def _keep_best(
         progress.since_best += 1
         return
     progress.best, progress.best_epoch, progress.since_best = value, epoch, 0
-    if not training.place.chief:
-        return
-    # Saved inside `averaged()`: with EMA the best weights are the averaged ones.
-    temporary = training.folder / "checkpoints" / ".best.weights.h5"
-    training.state.model.save_weights(temporary, overwrite=True)
-    temporary.replace(best_weights(training.folder))
+    if training.worker.chief:
+        # Inside `averaged()`: with EMA the best weights are the averaged ones.
+        with training.times.measure("checkpoint"):
+            keep_best_weights(training.folder, training.state.model)
 
 
 def _close_epoch(
-    training: Training, progress: Progress, epoch: int, metrics: dict[str, float]
+    training: Training, progress: TrainingProgress, epoch: int, metrics: dict[str, float]
 ) -> None:
+    """Checkpoint and record the epoch; the sums over its steps start again from 0."""
+    begin(SAVING)
     # Checkpoint first: an epoch that is recorded is never run again after a kill.
     record = {"epoch": epoch, "time": int(time.time() * 1000), "metrics": metrics}
     progress.history.append(record)
-    progress.epoch_loss, progress.epoch_counts = 0.0, None
+    progress.epoch_loss, progress.epoch_counts, progress.epoch_skipped = 0.0, None, 0
     _save(training, progress)
-    training.tracker.log_epoch(record)
-    training.place.record(record)
-    shown = ("train/loss", "train/dice", "val/loss", "val/dice", "perf/step_ms")
-    told = [f"{name} {metrics[name]:.4g}" for name in shown if name in metrics]
-    log.info("epoch %d/%d  %s", epoch, training.config.epochs, "  ".join(told))
+    training.times.epochs = epoch
+    with training.times.measure("record"):
+        training.tracker.log_epoch(record)
+        training.worker.record_epoch(record)
+    begin(STEP)
+    names = ("train/loss", "train/dice", "val/loss", "val/dice", "perf/step_ms")
+    shown = [f"{name} {metrics[name]:.4g}" for name in names if name in metrics]
+    log.info("epoch %d/%d  %s", epoch, training.config.epochs, "  ".join(shown))
 
 
-def _save(training: Training, progress: Progress) -> None:
-    if training.place.chief:
-        save_checkpoint(last_checkpoint(training.folder), training.state.variables(), progress)
+def _save(training: Training, progress: TrainingProgress) -> None:
+    if training.worker.chief:
+        with training.times.measure("checkpoint"):
+            keep_state(training.folder, training.state, progress)
 
 
-def _fail_on_loss(training: Training, step: int, loss: float) -> None:
-    cases = ", ".join(
-        training.stream.cases_of(
-            step // training.stream.steps_per_epoch, step % training.stream.steps_per_epoch
-        )
-    )
-    raise RunError(
-        f"the loss became {loss} at step {step + 1}, on cases {cases}; try a smaller lr "
-        f"(now {training.config.lr:g}), optimizer.clip_norm=1, or precision=float32; "
-        f"the state before this epoch is in {last_checkpoint(training.folder)}"
-    )
-
-
-def _save_and_stop(training: Training, progress: Progress) -> NoReturn:
+def _save_and_stop(training: Training, progress: TrainingProgress) -> NoReturn:
+    begin(SAVING)
+    if not make_finite_check(training.state)():
+        epoch = len(progress.history) + 1
+        fail_on_state(training.config, training.folder, NOT_NUMBERS, epoch)
+    # All workers are here. Amid an epoch the chief would keep the statistics of its own replica.
+    average_statistics = make_statistics_mean(training.state, training.strategy)
+    if average_statistics:
+        average_statistics()
     _save(training, progress)
-    if training.stop.early:
-        raise GivenUp(f"given up by the sweep at step {progress.step}", 0)
-    run_id = training.folder.name
+    if training.stop.pruned:
+        raise TrialPruned(f"pruned by the sweep at step {progress.step}", 0)
+    resume = resume_command(training.folder.run_id, training.config.output_dir)
     raise RunStopped(
-        f"stopped at step {progress.step}, all saved; go on with: python train.py resume={run_id}",
+        f"stopped at step {progress.step}, all saved; go on with: {resume}",
         training.stop.exit_code,
     )

@@ -6,10 +6,12 @@ from typing import Any
 
 import keras
 
-from unet3d.config import ConfigError, OptimizerConfig
+from unet3d.config.schema import OptimizerConfig
+from unet3d.errors import ConfigError, RunError
 
 # Weight decay pulls kernels to zero; for a norm's scale or a bias that only loses capacity.
 UNDECAYED = ["bias", "gamma", "beta"]
+KERAS_ALL_REDUCE = "_all_reduce_sum_gradients"
 
 
 def make_optimizer(
@@ -18,12 +20,26 @@ def make_optimizer(
     """The Keras optimizer that `optimizer.name` chooses, with `schedule` as its learning rate.
 
     It expects gradients that are summed over the replicas: `clip_norm`, `ema` and that sum are the
-    training step's. Raises ConfigError for an unknown name.
+    training step's. Raises ConfigError for an unknown name, and RunError for a Keras whose own sum
+    cannot be switched off.
     """
-    chosen = _named(optimizer, schedule)
-    # Keras would send all gradients over the network a second time, and add them up again.
-    chosen._all_reduce_sum_gradients = lambda grads_and_variables: grads_and_variables
-    return chosen
+    return without_all_reduce(_named(optimizer, schedule))
+
+
+def without_all_reduce(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """`optimizer` without Keras' own sum of the gradients over the replicas.
+
+    Keras would send all gradients over the network a second time, and add them up again. The
+    method is private; RunError where this version of Keras does not have it.
+    """
+    if not callable(getattr(optimizer, KERAS_ALL_REDUCE, None)):
+        raise RunError(
+            f"Keras {keras.__version__}: its optimizers have no method {KERAS_ALL_REDUCE}, which "
+            "must be replaced lest gradients be summed twice over replicas; install the Keras of "
+            "requirements.lock"
+        )
+    setattr(optimizer, KERAS_ALL_REDUCE, lambda grads_and_variables: grads_and_variables)
+    return optimizer
 
 
 def _named(

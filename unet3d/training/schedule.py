@@ -9,7 +9,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from unet3d.config import Config, ConfigError, ScheduleConfig
+from unet3d.config.schema import Config, ScheduleConfig
+from unet3d.errors import ConfigError
 
 SHAPES = ("constant", "poly", "cosine")
 

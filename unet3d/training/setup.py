@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import StatisticsError, median
 from typing import TYPE_CHECKING
 
-from unet3d.checks import check_batch
-from unet3d.config import AUTO, Config, ConfigError
-from unet3d.data.preprocess import preprocess
-from unet3d.data.split import Split, make_split, split_path, write_split
-from unet3d.data.stage import stage
-from unet3d.data.store import Store
-from unet3d.data.stream import PatchStream, make_stream
-from unet3d.data.targets import Targets, make_targets
-from unet3d.parallel.place import Place
-from unet3d.quiet import quiet_start
-from unet3d.tracking.run import run_folder
-from unet3d.training.errors import RunError
+from unet3d.config.rules import check_batch
+from unet3d.config.schema import AUTO, Config
+from unet3d.datasets.decathlon import Dataset
+from unet3d.distributed.progress import SET_UP, begin
+from unet3d.distributed.worker import WorkerContext
+from unet3d.errors import ConfigError, DataError, RunError
+from unet3d.logs import quiet_start
+from unet3d.preprocessing.preprocess import preprocess
+from unet3d.preprocessing.staging import stage
+from unet3d.preprocessing.store import Store
+from unet3d.run_folder import run_folder
+from unet3d.sampling.find_split import recorded_split
+from unet3d.sampling.patches import PatchStream, make_stream
+from unet3d.sampling.split import Split, make_split
+from unet3d.sampling.split_record import (
+    SplitRecord,
+    check_cases,
+    check_description,
+    log_changes,
+    new_record,
+)
+from unet3d.sampling.targets import Targets, make_targets
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -33,18 +43,19 @@ log = logging.getLogger(__name__)
 class Setup:
     """Data, network and optimizer of one training."""
 
-    config: Config
-    store: Store  # that is read from: with data.stage_to the copy
-    split: Split
-    split_file: Path
-    targets: Targets
-    stream: PatchStream
-    device: str
-    strategy: tf.distribute.Strategy
-    state: TrainState
-    place: Place
-    baseline: float  # patches/s of parallel.baseline, 0 without
-    plan: str  # what data.patch=auto has chosen and why, "" without
+    config: Config  # with data.patch=auto resolved
+    store: Store  # to read from: with data.stage_to the node's copy
+    split: Split  # case names for training, validation and test
+    record: SplitRecord  # what the run keeps of its data
+    targets: Targets  # what the network's outputs stand for
+    stream: PatchStream  # of the training cases
+    device: str  # its name, or CPU
+    strategy: tf.distribute.Strategy  # over the replicas of all workers
+    state: TrainState  # network, optimizer, moving average and loss scale
+    worker: WorkerContext  # this process among those that train together
+    baseline: float  # patches/s of run parallel.baseline; 0 without one
+    plan: str  # what data.patch=auto has chosen and why; "" without it
+    xla: bool  # whether XLA compiles the step
 
     @property
     def val_cases(self) -> tuple[str, ...]:
@@ -52,23 +63,50 @@ class Setup:
         return tuple(self.split.val[: self.config.validation.cases])
 
 
-def make_data(config: Config) -> tuple[Store, Targets, Split]:
+def make_data(config: Config) -> tuple[Store, Targets, SplitRecord]:
     """Preprocess where needed, then choose the cases; sees that patches can be drawn from them.
 
-    Raises ConfigError or DataError for settings that do not fit each other or the data.
+    A resumed run keeps the split that it began with. Raises ConfigError or DataError for settings
+    that do not fit each other or the data, and for data that have changed since the run began.
     """
-    store = preprocess(config.data)
+    record = recorded_split(config) if config.resume else None
+    if record is None:
+        store = preprocess(config.data)
+        record = new_record(make_split(store.cases, config.data), store)
+    else:
+        store, record = _data_of_before(config, record)
     targets = make_targets(config.data, store.labels)
-    split = make_split(store.cases, config.data)
     if config.data.patch != AUTO:
-        stream_of(config, store, split)
-    return store, targets, split
+        stream_of(config, store, record.split)
+    return store, targets, record
+
+
+def _data_of_before(config: Config, before: SplitRecord) -> tuple[Store, SplitRecord]:
+    """The store and the record of a resumed run; what differs is refused before the store is built.
+
+    The test cases are not looked at: that is up to `unet3d evaluate`.
+    """
+    cases = (*before.split.train, *before.split.val)
+
+    def check(dataset: Dataset, inputs: dict[str, str]) -> None:
+        check_description(dataset, config)
+        check_cases(before, cases, inputs, config)
+
+    store = preprocess(config.data, check=check)
+    found = {case: store.inputs[case] for case in store.cases}
+    differ = check_cases(before, cases, found, config)  # on_bad_case=skip may have left some out
+    record = before.of_today(cases, differ, store)
+    if not (record.split.train and record.split.val):
+        raise DataError(
+            f"data.root: {config.data.root} has no case left that run {config.resume} "
+            f"{'validates' if record.split.train else 'trains'} on; start another run"
+        )
+    log_changes(before, differ, store.cases, config)
+    return store, record
 
 
 def stream_of(config: Config, store: Store, split: Split) -> PatchStream:
     """The stream of the training cases' patches; data.patch is no longer `auto`."""
-    from unet3d.models import stride
-
     return make_stream(
         store,
         split.train,
@@ -77,34 +115,37 @@ def stream_of(config: Config, store: Store, split: Split) -> PatchStream:
         batch_size=config.batch_size,
         steps_per_epoch=config.steps_per_epoch,
         seed=config.seed,
-        stride=stride(config.model),
+        stride=config.model.stride,
     )
 
 
-def make_setup(config: Config, place: Place) -> Setup:
+def make_setup(config: Config, worker: WorkerContext) -> Setup:
     """The data, then the network and its optimizer on the devices of this worker.
 
     The settings of the Setup are `config` with data.patch=auto resolved. Raises ConfigError or
     DataError for settings that do not fit each other, data or devices.
     """
-    store, targets, split = make_data(config)
-    near = near_store(config, store, split)
+    store, targets, record = make_data(config)
+    split = record.split
+    staged = staged_store(config, store, split)
+    begin(SET_UP)
     with quiet_start():  # slow, hence only once the data is known to be good
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+    from unet3d.distributed.strategy import local_replicas, make_strategy, set_up_devices
     from unet3d.models import build_model
-    from unet3d.parallel.strategy import local_replicas, make_strategy, set_up_devices
+    from unet3d.planning.patch import resolve_patch
     from unet3d.training.optimizer import make_optimizer
-    from unet3d.training.patch import resolve_patch
     from unet3d.training.schedule import make_schedule, scaled
     from unet3d.training.state import make_state
+    from unet3d.training.xla import uses_xla
 
-    device = set_up_devices(config, place)
-    strategy = make_strategy(config, place)
+    device = set_up_devices(config, worker)
+    strategy = make_strategy(config, worker)
     check_batch(config, strategy.num_replicas_in_sync)
-    # With fewer workers than asked for, the rate stays that of the workers asked for.
-    replicas = config.nodes * local_replicas(strategy, place)
+    # With fewer workers than configured, the rate stays that of the configured number.
+    replicas = config.nodes * local_replicas(strategy, worker)
     with strategy.scope():
         model = build_model(
             config.model,
@@ -112,8 +153,12 @@ def make_setup(config: Config, place: Place) -> Setup:
             outputs=len(targets.names),
             seed=config.seed,
         )
-    config, plan = resolve_patch(config, store, split, model, strategy, place)
-    stream = stream_of(config, near, split)
+    if config.steps_per_epoch is None and record.steps_per_epoch:
+        config = replace(config, steps_per_epoch=record.steps_per_epoch)  # also with fewer cases
+    config, plan = resolve_patch(config, store, split, model, strategy, worker)
+    stream = stream_of(config, staged, split)
+    steps = stream.steps_per_epoch * config.epochs
+    xla = uses_xla(config, steps, strategy.num_replicas_in_sync)
     with strategy.scope():
         schedule = make_schedule(*scaled(config, replicas), stream.steps_per_epoch, config.epochs)
         state = make_state(
@@ -122,26 +167,24 @@ def make_setup(config: Config, place: Place) -> Setup:
             scaled=config.precision == "mixed_float16",
             ema=config.optimizer.ema,
         )
-    split_file = split_path(store, config.data)
-    if place.chief:
-        write_split(store, split, config.data)
     return Setup(
         config,
-        near,
+        staged,
         split,
-        split_file,
+        replace(record, steps_per_epoch=stream.steps_per_epoch),
         targets,
         stream,
         device,
         strategy,
         state,
-        place,
+        worker,
         baseline_speed(config),
         plan,
+        xla,
     )
 
 
-def near_store(config: Config, store: Store, split: Split) -> Store:
+def staged_store(config: Config, store: Store, split: Split) -> Store:
     """The store to train and validate from: with data.stage_to this node's copy of those cases.
 
     Raises ConfigError for a folder that cannot take them.
@@ -156,20 +199,20 @@ def near_store(config: Config, store: Store, split: Split) -> Store:
 def baseline_speed(config: Config) -> float:
     """Patches a second of run `parallel.baseline`, median over its epochs; 0 without one.
 
-    Raises ConfigError for a run that is not there or did not finish an epoch.
+    Raises ConfigError for a run that does not exist or has not finished an epoch.
     """
     if config.parallel.baseline is None:
         return 0.0
-    from unet3d.training.checkpoint import last_checkpoint, read_progress
+    from unet3d.training.checkpoint import read_progress
 
-    path = last_checkpoint(run_folder(config, config.parallel.baseline))
+    folder = run_folder(config.output_dir, config.parallel.baseline)
     try:
-        history = read_progress(path).history
+        history = read_progress(folder).history
         # The first epoch of a run has its compilation in it.
         epochs = [record["metrics"]["perf/patches_per_s"] for record in history]
         return float(median(epochs[1:] or epochs))
     except (RunError, StatisticsError, KeyError) as error:
         raise ConfigError(
-            f"parallel.baseline: {config.parallel.baseline} has no finished epoch in {path.parent} "
-            f"({error}); give the id of a run with one replica"
+            f"parallel.baseline: {config.parallel.baseline} has no finished epoch in "
+            f"{folder.checkpoints} ({error}); give the id of a run with one replica"
         ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +60,13 @@ class TrainState:
             named["loss_scale/good_steps"] = self.loss_scale.good_steps
         return named
 
+    def may_overflow(self) -> bool:
+        """Whether a loss that is not finite is one for the loss scale, which can still be lowered.
+
+        An overflow in float16 is skipped and lowers it; below 1 it is not the scale's.
+        """
+        return self.loss_scale is not None and float(np.asarray(self.loss_scale.factor)) > 1
+
     def update_average(self) -> None:
         """Move the average towards the weights; part of the training step."""
         if self.average:
@@ -98,3 +105,29 @@ def make_state(
             for weight in model.trainable_variables
         ]
     return TrainState(model, optimizer, LossScale() if scaled else None, average, ema or 0.0)
+
+
+def make_statistics_mean(
+    state: TrainState, strategy: tf.distribute.Strategy
+) -> Callable[[], None] | None:
+    """A call that gives all replicas the mean of their norms' moving statistics.
+
+    None where there is nothing to do. Replicas that normalise by their own batch have statistics
+    of their own; validation and checkpoints need one value.
+    """
+    moving = [v for v in state.model.non_trainable_variables if v.dtype == "float32"]
+    if strategy.num_replicas_in_sync == 1 or not moving:
+        return None
+
+    def replica_mean() -> None:
+        replica = tf.distribute.get_replica_context()
+        values = [tf.identity(v.value) for v in moving]
+        means = replica.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+        for variable, mean in zip(moving, means, strict=True):
+            variable.assign(mean)
+
+    @tf.function(autograph=False)
+    def statistics_mean() -> None:
+        strategy.run(replica_mean)
+
+    return statistics_mean

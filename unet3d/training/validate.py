@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from unet3d.config import Config
-from unet3d.data.store import Store
-from unet3d.data.targets import Targets
-from unet3d.inference.sliding_window import padded_shape, sliding_window
+from unet3d import machine
+from unet3d.distributed.strategy import local_replicas
+from unet3d.inference.device_window import (
+    DeviceVolume,
+    device_logits,
+    device_volume,
+    no_volume,
+    volume_specs,
+)
+from unet3d.inference.sliding_window import padded_shape
 from unet3d.losses import make_loss
-from unet3d.metrics import dice
-from unet3d.models import stride
+from unet3d.metrics import batch_dice_counts, dice_from_counts
+from unet3d.planning.patch import patches_at_once
+from unet3d.sampling.targets import Targets
+
+if TYPE_CHECKING:
+    from unet3d.training.setup import Setup
+
+Loaded = tuple[DeviceVolume, np.ndarray]  # with its label
+Scores = Callable[[Sequence[Loaded]], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -28,82 +41,127 @@ class CaseResult:
     dice: np.ndarray
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """A network ready to segment. batch_size: windows that `logits` takes at once.
+class Validation:
+    """Segments volumes with the network as it is, one on each replica of this worker at a time.
 
-    logits: float32 (batch_size, x, y, z, channels) -> float32 (batch_size, x, y, z, outputs), of
-    the finest level.
+    Windows are blended, and loss and Dice counted, on the device; only their figures come back.
     """
 
-    logits: Callable[[np.ndarray], np.ndarray]
-    batch_size: int
+    def __init__(self, setup: Setup):
+        self.store, self.config, self.targets = setup.store, setup.config, setup.targets
+        self.replicas = local_replicas(setup.strategy, setup.worker)
+        self.windows = windows_at_once(setup)
+        self.kind = image_type(setup.config.data.dtype)
+        self.scores = make_scores(setup, self.replicas, self.windows)
+
+    def results(self, cases: Sequence[str]) -> Iterator[list[CaseResult]]:
+        """Loss and Dice of each case, a list for as many as there are replicas.
+
+        While the devices are busy, a thread a replica reads the next cases.
+        """
+        groups = [cases[n : n + self.replicas] for n in range(0, len(cases), self.replicas)]
+        with ThreadPoolExecutor(self.replicas) as readers:
+            reading = [readers.submit(self.load, case) for case in cases[: self.replicas]]
+            for number, group in enumerate(groups):
+                loaded = [one.result() for one in reading]
+                following = groups[number + 1] if number + 1 < len(groups) else ()
+                reading = [readers.submit(self.load, case) for case in following]
+                found = self.scores(loaded)
+                yield [self._result(*pair) for pair in zip(group, found, strict=True)]
+
+    def load(self, case: str) -> Loaded:
+        """A stored case, its windows and its label."""
+        image = self.store.image(case).astype(self.kind.as_numpy_dtype, copy=False)
+        patch = self.config.data.patch or padded_shape(image.shape[:3], self.config.model.stride)
+        windows = self.windows if self.config.data.patch else 1
+        volume = device_volume(image, patch, self.config.validation.overlap, windows)
+        return volume, self.store.label(case)
+
+    def _result(self, case: str, scores: np.ndarray) -> CaseResult:
+        intersection, truth, prediction = scores[1:].reshape(3, -1)
+        return CaseResult(
+            case, float(scores[0]), dice_from_counts((intersection, truth, prediction))
+        )
 
 
-def make_predictor(
-    model: keras.Model, strategy: tf.distribute.Strategy, replicas: int, windows: int
-) -> Predictor:
-    """A predictor over the `replicas` of this worker, with `windows` windows on each."""
+def windows_at_once(setup: Setup) -> int:
+    """Windows in a replica's forward pass: on a GPU at least the patches that it trains on at once.
 
-    def replica_logits(images: Any) -> Any:
+    Those fit with their gradients, hence without as well. On a CPU more are not faster.
+    """
+    config = setup.config
+    if not machine.opened_gpus():
+        return config.validation.batch_size
+    at_once = patches_at_once(config, setup.strategy.num_replicas_in_sync)
+    return max(config.validation.batch_size, at_once)
+
+
+def image_type(stored: str) -> tf.DType:
+    """In which images travel: as they are stored, but to a CPU, which would only widen them."""
+    return tf.as_dtype(stored) if machine.opened_gpus() else tf.float32
+
+
+def make_scores(setup: Setup, replicas: int, windows: int) -> Scores:
+    """The traced figures of one volume a replica: float64 (1 + 3 * outputs,), loss and Dice counts.
+
+    Given fewer volumes than replicas, it lets the others do nothing.
+    """
+    config, targets, model, strategy = (
+        setup.config,
+        setup.targets,
+        setup.state.model,
+        setup.strategy,
+    )
+    loss_of = make_loss(config.loss, targets.exclusive)
+    targets_of_label = tf.constant(targets.table)
+    kind, channels = image_type(config.data.dtype), len(setup.store.channels)
+    side = config.model.stride  # which a network takes whatever its patch
+    nothing: Loaded = (
+        no_volume(kind.as_numpy_dtype, channels, side),
+        np.zeros((side,) * 3, np.uint8),
+    )
+
+    def predict(images: Any) -> Any:
         logits = model(images, training=False)
         return logits[0] if isinstance(logits, (list, tuple)) else logits
 
-    @tf.function(reduce_retracing=True)
-    def forward(images: Any) -> Any:
-        return strategy.experimental_local_results(strategy.run(replica_logits, args=(images,)))
+    def replica_scores(label: Any, *volume: Any) -> Any:
+        logits = device_logits(
+            predict, volume, config.data.patch, outputs=len(targets.names), windows=windows
+        )[tf.newaxis]
+        truth = tf.gather(targets_of_label, tf.cast(label, tf.int32))[tf.newaxis]
+        counts = tf.stack(batch_dice_counts(truth, logits, targets.exclusive))
+        loss = tf.cast(loss_of(truth, logits), tf.float64)
+        return tf.concat([loss, tf.reshape(counts, [-1])], 0)
 
-    def logits(images: np.ndarray) -> np.ndarray:
+    def all_scores(*arguments: Any) -> Any:
+        each = strategy.run(replica_scores, args=arguments)
+        return strategy.experimental_local_results(each)
+
+    if replicas == 1:
+        label = tf.TensorSpec([None] * 3, tf.uint8)
+        specs = (label, *volume_specs(kind, channels))
+        traced = tf.function(all_scores, autograph=False, input_signature=specs)
+    else:  # the type of values on several devices has no public name
+        traced = tf.function(all_scores, autograph=False, reduce_retracing=True)
+
+    def scores(loaded: Sequence[Loaded]) -> list[np.ndarray]:
+        every = [*loaded, *[nothing] * (replicas - len(loaded))]
+        arrays = [(label, *volume.arrays()) for volume, label in every]
         if replicas == 1:
-            return forward(tf.constant(images))[0].numpy()
-        parts = np.split(images, replicas)
-        placed = strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(parts[context.replica_id_in_sync_group % replicas])
-        )
-        return np.concatenate([part.numpy() for part in forward(placed)])
+            found = traced(*map(tf.constant, arrays[0]))
+        else:
+            found = traced(*(_placed(strategy, parts) for parts in zip(*arrays, strict=True)))
+        return [values.numpy() for values in found[: len(loaded)]]
 
-    return Predictor(logits, windows * replicas)
+    return scores
 
 
-def predict_case(
-    predictor: Predictor,
-    store: Store,
-    case: str,
-    targets: Targets,
-    config: Config,
-) -> np.ndarray:
-    """Logits of a stored case, float32 (x, y, z, outputs)."""
-    image = store.image(case)
-    patch = config.data.patch or padded_shape(image.shape[:3], stride(config.model))
-    return sliding_window(
-        predictor.logits,
-        image,
-        patch,
-        outputs=len(targets.names),
-        overlap=config.validation.overlap,
-        batch_size=predictor.batch_size,
+def _placed(strategy: tf.distribute.Strategy, parts: Sequence[np.ndarray]) -> Any:
+    """One array for each replica of this worker."""
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(parts[context.replica_id_in_sync_group % len(parts)])
     )
-
-
-def segment(logits: np.ndarray, exclusive: bool) -> np.ndarray:
-    """Boolean (x, y, z, outputs): logit above 0, or the largest one of a softmax."""
-    if not exclusive:
-        return logits > 0
-    return np.eye(logits.shape[-1], dtype=bool)[np.argmax(logits, axis=-1)]
-
-
-def validate_case(
-    predictor: Predictor,
-    store: Store,
-    case: str,
-    targets: Targets,
-    config: Config,
-) -> CaseResult:
-    """Loss and Dice of one volume."""
-    logits = predict_case(predictor, store, case, targets, config)
-    truth = targets.encode(store.label(case))
-    loss = float(make_loss(config.loss, targets.exclusive)(truth[None], logits[None])[0])
-    return CaseResult(case, loss, dice(truth > 0, segment(logits, targets.exclusive)))
 
 
 def gather(
@@ -112,9 +170,10 @@ def gather(
     outputs: int,
     add: Callable[[np.ndarray], np.ndarray],
 ) -> list[CaseResult]:
-    """The results of all `cases` from those that each worker has, by their index in `cases`.
+    """The results of all `cases`, the same on every worker.
 
-    add: the element-wise sum over workers. A case has one worker, so its sum is its value.
+    results: this worker's, by their index in `cases`. add: the element-wise sum over workers, in
+    which each case has one summand.
     """
     table: np.ndarray = np.zeros((len(cases), 1 + outputs))
     for index, result in results.items():
@@ -123,10 +182,10 @@ def gather(
     return [CaseResult(case, row[0], row[1:]) for case, row in zip(cases, total, strict=True)]
 
 
-def summarise(results: list[CaseResult], targets: Targets) -> dict[str, float]:
+def mean_metrics(results: list[CaseResult], targets: Targets) -> dict[str, float]:
     """val/loss, val/dice_<output> and val/dice: means over cases, then over the regions.
 
-    A softmax's background is told but does not count in val/dice.
+    A softmax's background has its own val/dice_background, and does not count in val/dice.
     """
     mean = np.mean([result.dice for result in results], axis=0)
     counted = mean[1:] if targets.exclusive else mean

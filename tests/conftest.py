@@ -1,0 +1,34 @@
+"""What holds for all tests: they compute on the CPU, and leave no log handler behind.
+
+A handler's stream ends with its test. A GPU would compute in TF32, and belong to one process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from unet3d import machine
+
+if machine.nvidia_cards():
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+# Ray reads it once a process: a test that set it would decide for those after it. Without it the
+# file of a token, which any cluster may have left, would.
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+LOGGERS = (logging.getLogger(), logging.getLogger("unet3d"))
+
+
+@pytest.fixture(autouse=True)
+def log_handlers() -> Iterator[None]:
+    """Handlers that commands, Ray or MLflow add in a test go with it; pytest's own stay."""
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in LOGGERS]
+    yield
+    for logger, handlers, level, propagate in before:
+        for handler in logger.handlers[:]:
+            if handler not in handlers and not type(handler).__module__.startswith("_pytest."):
+                logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate

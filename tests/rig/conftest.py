@@ -1,0 +1,19 @@
+"""A rig for the tests that need nodes of their own: skipped without root or its packages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.rig.rig import NoRig, Rig, rig
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Rig]:
+    """Two nodes of a core each, and Slurm; one rig at a time on a machine."""
+    try:
+        with rig(2) as started:
+            yield started
+    except NoRig as missing:
+        pytest.skip(f"no cluster on this machine: {missing}")

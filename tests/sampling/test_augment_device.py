@@ -1,0 +1,68 @@
+"""Intensities changed on the device that trains: what the host makes of them, on every replica."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import astuple, replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from unet3d.config.schema import AugmentConfig
+from unet3d.sampling.augment import Intensity, change_intensity
+from unet3d.sampling.augment_device import make_intensity_change, on_device
+
+AUGMENT = AugmentConfig(name="test", blur=1.0, contrast=1.0, gamma=1.0, noise=1.0)
+CHANGES = [
+    Intensity(),
+    Intensity(blur=0.5),
+    Intensity(blur=1.0),
+    Intensity(contrast=0.8),
+    Intensity(gamma=1.4),
+    Intensity(0.7, 1.2, 0.8),
+    Intensity(noise=0.1, seed=3),
+    Intensity(noise=0.1, seed=4),
+]
+IMAGES = np.random.default_rng(0).normal(1, 3, (8, 24, 16, 20, 2)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def change() -> Callable[..., np.ndarray]:
+    """The change of images[rows] by CHANGES[rows]."""
+    compiled = make_intensity_change(AUGMENT, tf.distribute.get_strategy())
+
+    def changed(rows: slice, images: np.ndarray = IMAGES) -> np.ndarray:
+        values = [astuple(one) for one in CHANGES[rows]]
+        amounts = np.array([value[:4] for value in values], np.float32)
+        seeds = np.array([[value[4], 0] for value in values], np.int32)
+        return compiled(images[rows], amounts, seeds).numpy()
+
+    return changed
+
+
+def test_a_device_changes_intensities_as_the_host_does(change: Callable) -> None:
+    """Each change alone, all without noise, and none; whichever patches share a batch."""
+    whole = change(slice(None))
+    for index, how in enumerate(CHANGES[:6]):
+        expected = IMAGES[index].copy()
+        change_intensity(expected, how)
+        np.testing.assert_allclose(whole[index], expected, rtol=1e-5, atol=2e-5)
+    np.testing.assert_array_equal(np.concatenate([change(slice(0, 2)), change(slice(2, 8))]), whole)
+
+
+def test_noise_is_a_function_of_the_seed(change: Callable) -> None:
+    """Of the deviation asked for, the same again, another for another seed."""
+    still = np.zeros_like(IMAGES)
+    first, other = change(slice(6, 8), still)
+    assert abs(first.std() - 0.1) < 2e-3 and abs(first.mean()) < 2e-3
+    assert abs(np.corrcoef(first.ravel(), other.ravel())[0, 1]) < 0.05
+    np.testing.assert_array_equal(change(slice(6, 8), still)[0], first)
+
+
+def test_where_intensities_change() -> None:
+    """auto is the host without a GPU; a preset without such changes has nothing to leave."""
+    assert on_device(replace(AUGMENT, intensity_on="device"))
+    assert not on_device(replace(AUGMENT, intensity_on="host"))
+    assert on_device(AUGMENT) == bool(tf.config.list_physical_devices("GPU"))
+    assert not on_device(AugmentConfig(name="none", flip=0.5, intensity_on="device"))

@@ -1,0 +1,1 @@
+"""Training and preprocessing on a Ray cluster: worker groups, restarts and resources."""

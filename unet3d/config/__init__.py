@@ -1,0 +1,1 @@
+"""Settings: the schema, the rules across settings, and how they are composed."""

@@ -1,0 +1,115 @@
+"""What is typed on a command line, made safe for Hydra, and commands that are shown to be typed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterable
+from functools import cache
+
+from unet3d.config.schema import SCHEMAS
+from unet3d.config.typed import is_text, setting_types
+from unet3d.config.walk import settings_by_group
+from unet3d.errors import ConfigError
+
+GRAMMAR = frozenset("'\"()[]{}$\\")  # a value with one of these is written in Hydra's grammar
+PLAIN = re.compile(r"[A-Za-z0-9_/.+%*@?|:-]+")  # what Hydra takes without quotes
+OTHER_THAN_TEXT = re.compile(
+    r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d[\d_]*)?|[+-]?(inf|nan)|true|false", re.IGNORECASE
+)
+TOO_MANY_DIGITS = re.compile(r"[\d_]{300}")
+TO_HOME = re.compile(r"((?:sqlite|file)[\w+]*:/{0,3})?(~[^/]*)(?=/|$)")
+
+
+def prepare_overrides(arguments: Iterable[str]) -> list[str]:
+    """Arguments of Hydra such that a setting which is text arrives as it was typed.
+
+    Hydra alone would read output_dir=2024_05_01 as the number 20240501, could not read
+    data.root=~/scans, and would merge data.regions={...} with the data set's. Raises ConfigError
+    for a number of more digits than any setting has.
+    """
+    return [prepared for argument in arguments for prepared in _prepare(argument)]
+
+
+def _prepare(argument: str) -> list[str]:
+    typed, equals, value = argument.partition("=")
+    key = typed.lstrip("+")
+    if not equals:
+        return [argument]
+    if is_text_setting(key):
+        return [f"{typed}={_as_text(value, key in _path_settings())}"]
+    if TOO_MANY_DIGITS.search(value):
+        raise ConfigError(f"{key}: {value[:20]}... has too many digits")
+    return ["data.regions=null", argument] if argument.startswith("data.regions={") else [argument]
+
+
+def _as_text(value: str, path: bool) -> str:
+    """The value, or values to sweep over, quoted where Hydra would not read the same text."""
+    if GRAMMAR & set(value):
+        return value
+    parts = [expand_home(part) if path else part for part in value.split(",")]
+    return ",".join(part if _is_read_as_text(part) else hydra_text(part) for part in parts)
+
+
+def _is_read_as_text(part: str) -> bool:
+    if OTHER_THAN_TEXT.fullmatch(part):
+        return False
+    # Spaces inside are kept, those around are not; a tab or line break is not read at all.
+    return not part or all(PLAIN.fullmatch(word) for word in part.split(" "))
+
+
+def hydra_text(text: str) -> str:
+    """`text` in quotes, as Hydra's grammar takes it unchanged."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    escaped = re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", text)
+    return QuotedString(escaped, Quote.double).with_quotes()
+
+
+def expand_home(path: str) -> str:
+    """A path, or the address of a file, with ~ and ~name as the home folder that they stand for."""
+    found = TO_HOME.match(path)
+    if not found:
+        return path
+    return (found[1] or "") + os.path.expanduser(found[2]) + path[found.end() :]
+
+
+def is_text_setting(key: str) -> bool:
+    """Whether the setting of this dotted key, of whatever choice, is text."""
+    return key in _text_settings()
+
+
+@cache
+def _text_settings() -> frozenset[str]:
+    """The keys of all settings that are text, of any choice of conf/."""
+    return frozenset(
+        f"{group}.{key}" if group != "schema" else key
+        for (group, _), schema in SCHEMAS.items()
+        for key, kind in setting_types(schema).items()
+        if is_text(kind)
+    )
+
+
+@cache
+def _path_settings() -> frozenset[str]:
+    return frozenset(
+        ".".join(part for part in (group if group != "schema" else "", nested, name) if part)
+        for (group, _), schema in SCHEMAS.items()
+        for nested, settings in settings_by_group(schema).items()
+        for name, setting in settings.items()
+        if setting.path
+    )
+
+
+def train_command(overrides: Iterable[str]) -> str:
+    """The command of a training, to be copied to a shell."""
+    return shlex.join(["python", "train.py", *overrides])
+
+
+def resume_command(run_id: str, output_dir: str = "outputs") -> str:
+    """The command that continues a run, from the folder in which the last one was typed."""
+    (where,) = prepare_overrides([f"output_dir={output_dir}"])
+    if GRAMMAR & set(output_dir):
+        where = f"output_dir={hydra_text(output_dir)}"
+    return train_command([f"resume={run_id}", *([where] if output_dir != "outputs" else [])])

@@ -1,0 +1,145 @@
+"""What settings must be to each other: checked right after composition, before any work."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from unet3d.config.allowed import is_name
+from unet3d.config.schema import AUTO, Config
+from unet3d.config.walk import check_values
+from unet3d.errors import ConfigError
+from unet3d.machine import machine_memory
+
+
+def check_config(config: Config) -> None:
+    """Check each value by its rule, then the values that depend on each other.
+
+    Raises ConfigError at the first that cannot work.
+    """
+    check_values(config)
+    if config.batch_size % config.accumulate:
+        raise ConfigError(
+            f"accumulate: {config.accumulate} does not divide batch_size={config.batch_size}"
+        )
+    if config.schedule.warmup_epochs >= config.epochs:
+        raise ConfigError(
+            f"schedule.warmup_epochs: {config.schedule.warmup_epochs} is not possible; "
+            f"it must be below epochs={config.epochs}"
+        )
+    _check_parallel(config)
+    check_regions(config.data.regions)
+    _check_patch(config.data.patch, config.model.stride)
+    _check_batch_memory(config)
+
+
+def _check_parallel(config: Config) -> None:
+    nodes, devices = config.nodes, config.parallel.devices
+    if config.parallel.name != "data":
+        if nodes != 1:
+            raise ConfigError(
+                f"nodes: {nodes} is not possible with parallel={config.parallel.name}; "
+                "type parallel=data, or nodes=1"
+            )
+        if devices not in (None, 1):
+            raise ConfigError(
+                f"parallel.devices: {devices} is not possible with "
+                f"parallel={config.parallel.name}; type parallel=data"
+            )
+    if nodes > 1 and devices is not None:
+        raise ConfigError(
+            f"parallel.devices: {devices} is only possible with nodes=1; with nodes={nodes} the "
+            "replicas of a node are its GPUs, see parallel.gpus_per_node"
+        )
+    check_batch(config, nodes * (devices or 1))
+
+
+def check_batch(config: Config, replicas: int) -> None:
+    """ConfigError unless the global batch divides evenly among `replicas` and its parts."""
+    parts = replicas * config.accumulate
+    if config.batch_size % parts:
+        below = config.batch_size // parts * parts
+        sizes = [size for size in (below, below + parts) if size]
+        fitting = " or ".join(f"batch_size={size}" for size in sizes)
+        over = f"{replicas} replicas" + (
+            f" in {config.accumulate} parts (accumulate)" if config.accumulate > 1 else ""
+        )
+        raise ConfigError(
+            f"batch_size: {config.batch_size} is the global batch and cannot be shared by {over}; "
+            f"type {fitting}"
+        )
+
+
+def _check_batch_memory(config: Config) -> None:
+    """ConfigError where not even one sequence of the batch fits in memory: nothing would say so."""
+    patch = config.data.patch
+    sizes = patch if isinstance(patch, list) else [config.model.stride] * 3  # at the least
+    here = math.ceil(config.batch_size / config.nodes)
+    needed, memory = here * math.prod(sizes) * 4, machine_memory()
+    if needed > memory:
+        raise ConfigError(
+            f"batch_size: {config.batch_size} is not possible; its patches of "
+            f"{' x '.join(map(str, sizes))} voxels take {needed / 1e9:,.0f} GB for each sequence, "
+            f"and this machine has {memory / 1e9:,.0f}; type a smaller one"
+        )
+
+
+def check_regions(regions: Any, key: str = "data.regions") -> None:
+    """ConfigError unless `regions` is None, or maps names to lists of label values."""
+    if regions is None:
+        return
+    if not isinstance(regions, dict) or not regions:
+        raise ConfigError(f"{key}: {regions} is not possible; write {{whole_tumour: [1,2,3], ...}}")
+    for name, values in regions.items():
+        if not isinstance(values, list) or not all(type(value) is int for value in values):
+            raise ConfigError(
+                f"{key}.{name}: {values} is not possible; "
+                "it must be a list of label values, as in [1,2]"
+            )
+
+
+def check_names(config: Config) -> None:
+    """ConfigError for an experiment or a region whose name is none; runs on disk keep theirs."""
+    if not is_name(config.tracking.experiment):
+        raise ConfigError(
+            f"tracking.experiment: {config.tracking.experiment!r} is not possible; it must be a "
+            "name, not a path: without / \\ : and not . or .."
+        )
+    check_region_names(config.data.regions)
+
+
+def check_region_names(regions: Any, key: str = "data.regions") -> None:
+    """ConfigError for regions whose names are paths, or one name for files and MLflow."""
+    seen: dict[str, str] = {}
+    for name in map(str, regions) if isinstance(regions, dict) else ():
+        if not is_name(name):
+            raise ConfigError(
+                f"{key}: {name!r} is not possible; it must be a name, not a path: without / \\ : "
+                "and not . or .."
+            )
+        same = re.sub(r"[^\w. -]", "_", name).casefold()
+        if same in seen:
+            raise ConfigError(
+                f"{key}: {seen[same]!r} and {name!r} would be one name in MLflow, which takes only "
+                "letters, digits and _ - . of it; rename one"
+            )
+        seen[same] = name
+
+
+def _check_patch(patch: Any, stride: int) -> None:
+    if patch is None or patch == AUTO:
+        return
+    sizes = patch if isinstance(patch, list) else []
+    if len(sizes) != 3 or not all(type(size) is int and size >= 1 for size in sizes):
+        raise ConfigError(
+            f"data.patch: {patch} is not possible; it must be three sizes of 1 voxel or more, as "
+            "in [96,96,96], or auto for what fits in memory, or null for whole volumes"
+        )
+    if all(size % stride == 0 for size in sizes):
+        return
+    nearest = [max(stride, round(size / stride) * stride) for size in sizes]
+    raise ConfigError(
+        f"data.patch: {patch} is not divisible by {stride}, the network's stride "
+        f"(2 to the power of model.depth); the nearest that is: {nearest}"
+    )

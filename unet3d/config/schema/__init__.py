@@ -1,0 +1,72 @@
+"""Each setting, defined once: a file for each group of conf/, one for a run, one for commands.
+
+A field has a type, a default, a description, a rule for its values, and its effect on the result.
+From these come the checks before any work, what `resume=` may change, which trials of a sweep are
+the same, `--help`, and docs/settings.md.
+"""
+
+from unet3d.config.schema.augment import AugmentConfig
+from unet3d.config.schema.choices import SCHEMAS, register_schema, schemas_of
+from unet3d.config.schema.commands import (
+    COMMANDS,
+    EvaluateConfig,
+    ExportConfig,
+    PostprocessConfig,
+    PredictConfig,
+    PreprocessConfig,
+    RecordConfig,
+    RunsConfig,
+    ViewConfig,
+)
+from unet3d.config.schema.data import (
+    AUTO,
+    DataConfig,
+    PhantomConfig,
+    SourceConfig,
+    SplitConfig,
+)
+from unet3d.config.schema.loss import LossConfig
+from unet3d.config.schema.model import ModelConfig
+from unet3d.config.schema.optimizer import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig
+from unet3d.config.schema.parallel import ParallelConfig
+from unet3d.config.schema.run import Config, SweepRunConfig, ValidationConfig
+from unet3d.config.schema.schedule import ScheduleConfig
+from unet3d.config.schema.sweep import SweepConfig
+from unet3d.config.schema.tracking import TrackingConfig
+from unet3d.config.walk import as_dict, flatten
+
+__all__ = [
+    "AUTO",
+    "COMMANDS",
+    "SCHEMAS",
+    "AdamConfig",
+    "AdamWConfig",
+    "AugmentConfig",
+    "Config",
+    "DataConfig",
+    "EvaluateConfig",
+    "ExportConfig",
+    "LossConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ParallelConfig",
+    "PhantomConfig",
+    "PostprocessConfig",
+    "PredictConfig",
+    "PreprocessConfig",
+    "RecordConfig",
+    "RunsConfig",
+    "SGDConfig",
+    "ScheduleConfig",
+    "SourceConfig",
+    "SplitConfig",
+    "SweepConfig",
+    "SweepRunConfig",
+    "TrackingConfig",
+    "ValidationConfig",
+    "ViewConfig",
+    "as_dict",
+    "flatten",
+    "register_schema",
+    "schemas_of",
+]

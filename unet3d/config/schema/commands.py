@@ -1,0 +1,179 @@
+"""Settings of the `unet3d` commands that take none of a training's, or some beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from omegaconf import MISSING
+
+from unet3d.config.allowed import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    BELOW_1,
+    NAME,
+    PRECISION,
+    RUN_ID,
+    RUN_IDS,
+    one_of,
+)
+from unet3d.config.setting import group, setting
+
+
+def _geometry() -> Any:
+    """How exactly files must lie on each other; the same for each command that compares some."""
+    return setting(
+        "strict",
+        "strict: files must lie on each other, within a quarter of a voxel; image: the same shape "
+        "is enough",
+        one_of("strict", "image"),
+    )
+
+
+@dataclass
+class PostprocessConfig:
+    """What is done to each predicted region, in this order."""
+
+    fill_holes: bool = setting(False, "fill holes that do not reach the outside")
+    min_volume: float = setting(0.0, "mm3 below which connected parts are removed", AT_LEAST_0)
+    largest: bool = setting(False, "keep only the largest connected part")
+
+
+@dataclass
+class PreprocessConfig:
+    """`unet3d preprocess`: what it takes beside the settings of a training."""
+
+    verify: bool = setting(
+        False, "instead, read the complete store again and compare it with its checksums"
+    )
+    nodes: int = setting(
+        1,
+        "parallel=experiment or data: nodes of the cluster to wait for; all are used",
+        AT_LEAST_1,
+    )
+
+
+@dataclass
+class PredictConfig:
+    """`unet3d predict`: from scans to segmentations."""
+
+    run: str = setting(MISSING, "id of a run, or several as a,b,c for their mean", RUN_IDS)
+    input: str = setting(
+        MISSING,
+        "a scan, the files of its sequences as a,b,c,d or [a,b,c,d], or a folder of scans",
+        path=True,
+    )
+    output: str = setting(MISSING, "a .nii.gz file, or a folder if the input is one", path=True)
+    tta: bool = setting(False, "mean over the 8 flips")
+    overlap: float = setting(0.5, "share of a window that the next one overlaps", BELOW_1)
+    batch_size: int = setting(1, "windows in a forward pass", AT_LEAST_1)
+    precision: str = setting("float32", "type of the computation", PRECISION)
+    postprocess: PostprocessConfig = group(PostprocessConfig)
+    output_dir: str = setting("outputs", "folder of the runs", path=True)
+    threads: Optional[int] = setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
+
+
+@dataclass
+class ExportConfig:
+    """`unet3d export`: a run's network for other programs."""
+
+    run: str = setting(MISSING, "id of a run", RUN_ID)
+    output: str = setting(MISSING, "a folder, new or empty", path=True)
+    format: str = setting(
+        "savedmodel", "what is written", one_of("savedmodel", "onnx", "mlflow", "all")
+    )
+    log: bool = setting(False, "mlflow: log it as a model of the run in the tracking store, too")
+    register: Optional[str] = setting(
+        None, "mlflow: register it under this name in the model registry; implies log", NAME
+    )
+    output_dir: str = setting("outputs", "folder of the runs", path=True)
+    threads: Optional[int] = setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
+
+
+@dataclass
+class EvaluateConfig:
+    """`unet3d evaluate`: a run on its test cases, or a folder of segmentations against another."""
+
+    run: Optional[str] = setting(None, "id of a run", RUN_ID)
+    again: bool = setting(False, "evaluate a run whose test cases were opened before")
+    changed: str = setting(
+        "refuse",
+        "what is done where test cases are missing or changed since the run began: end, or accept "
+        "what there is now",
+        one_of("refuse", "accept"),
+    )
+    tta: bool = setting(False, "mean over the 8 flips")
+    overlap: float = setting(0.5, "share of a window that the next one overlaps", BELOW_1)
+    batch_size: int = setting(1, "windows in a forward pass", AT_LEAST_1)
+    precision: str = setting("float32", "type of the computation", PRECISION)
+    workers: Optional[int] = setting(
+        None, "processes that compute the metrics; null: one per core", AT_LEAST_1
+    )
+    postprocess: PostprocessConfig = group(PostprocessConfig)
+    pred: Optional[str] = setting(None, "folder of segmentations", path=True)
+    truth: Optional[str] = setting(None, "folder of label files of the same names", path=True)
+    regions: Any = setting("labels", "labels for each alone, brats, msd_brain, or {name: [values]}")
+    tolerance: float = setting(1.0, "tolerance of NSD, in mm", AT_LEAST_0)
+    geometry: str = _geometry()
+    output: Optional[str] = setting(
+        None, "folder of the tables; null: that of the run, or of the segmentations", path=True
+    )
+    output_dir: str = setting("outputs", "folder of the runs", path=True)
+    threads: Optional[int] = setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
+
+
+@dataclass
+class RecordConfig:
+    """`unet3d record`: a run's record in the tracking store, from the run's folder."""
+
+    run: str = setting(MISSING, "id of a run")
+    uri: Optional[str] = setting(
+        None,
+        "address of the MLflow store; null: that of the run; MLFLOW_TRACKING_URI, if set, replaces "
+        "both",
+    )
+    experiment: Optional[str] = setting(
+        None, "experiment where the store does not know the run; null: that of the run"
+    )
+    output_dir: str = setting("outputs", "folder of the runs")
+
+
+@dataclass
+class RunsConfig:
+    """`unet3d runs`: what it takes beside the settings of a training."""
+
+    close: bool = setting(
+        False,
+        "instead, close the runs and sweeps whose process has ended: as KILLED, with the reason",
+    )
+
+
+@dataclass
+class ViewConfig:
+    """`unet3d view`: a picture, a film and a page of one segmented case."""
+
+    image: str = setting(MISSING, "a scan", path=True)
+    pred: str = setting(MISSING, "its segmentation", path=True)
+    truth: Optional[str] = setting(None, "its label file", path=True)
+    regions: Any = setting("labels", "labels for each alone, brats, msd_brain, or {name: [values]}")
+    channel: int = setting(0, "which of the scan's sequences, counted from 0", AT_LEAST_0)
+    window: Optional[list[float]] = setting(
+        None,
+        "[black,white] in the scan's values, for CT say [-160,240]; null: percentiles 0.5 and 99.5",
+    )
+    geometry: str = _geometry()
+    output: Optional[str] = setting(
+        None, "folder; null: <pred>_view beside the segmentation", path=True
+    )
+
+
+# A command without its own schema takes the settings of a training alone.
+COMMANDS: dict[str, type] = {
+    "preprocess": PreprocessConfig,
+    "predict": PredictConfig,
+    "evaluate": EvaluateConfig,
+    "export": ExportConfig,
+    "view": ViewConfig,
+    "record": RecordConfig,
+    "runs": RunsConfig,
+}

@@ -1,0 +1,25 @@
+"""Settings of the loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from unet3d.config.allowed import AT_LEAST_0, SHARE
+from unet3d.config.setting import setting
+
+
+@dataclass
+class LossConfig:
+    """What the training minimises."""
+
+    name: str = setting(MISSING, "the loss, set by loss=<choice>")
+    smooth: float = setting(1e-5, "added to both parts of the Dice and Tversky ratios", AT_LEAST_0)
+    ce_weight: float = setting(1.0, "dice_ce: weight of the cross-entropy beside Dice", AT_LEAST_0)
+    gamma: float = setting(2.0, "focal: focusing exponent (Lin et al. 2017)", AT_LEAST_0)
+    alpha: float = setting(0.25, "focal: weight of the foreground", SHARE)
+    fp_weight: float = setting(
+        0.3, "tversky: weight of false positives (Salehi et al. 2017)", AT_LEAST_0
+    )
+    fn_weight: float = setting(0.7, "tversky: weight of false negatives", AT_LEAST_0)

@@ -1,0 +1,60 @@
+"""Settings of a search over those of a training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from unet3d.config.allowed import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    AT_LEAST_2,
+    FOLDER_NAME,
+    SAMPLER_SEED,
+    one_of,
+)
+from unet3d.config.setting import NO_EFFECT, setting
+
+
+@dataclass
+class SweepConfig:
+    """How a sweep chooses its trials, repeats lost ones and stops poor ones."""
+
+    name: Optional[str] = setting(
+        None,
+        "name of its folder; null: made from what is swept, so that the same command resumes it",
+        FOLDER_NAME,
+        NO_EFFECT,
+    )
+    retries: int = setting(
+        2, "times that a lost trial starts again from its checkpoint", AT_LEAST_0, NO_EFFECT
+    )
+    early_stopping: str = setting(
+        "none",
+        "how trials that fall behind in val/dice are stopped",
+        one_of("none", "asha", "median"),
+        NO_EFFECT,
+    )
+    min_epochs: int = setting(
+        1, "asha, median: epochs before a trial may be stopped", AT_LEAST_1, NO_EFFECT
+    )
+    reduction_factor: int = setting(
+        3, "asha: one trial in so many continues", AT_LEAST_2, NO_EFFECT
+    )
+    startup_trials: int = setting(
+        5, "median: trials that end before any is stopped", AT_LEAST_1, NO_EFFECT
+    )
+    trials: int = setting(20, "hydra/sweeper=optuna: number of trials", AT_LEAST_1, NO_EFFECT)
+    sampler: str = setting(
+        "tpe",
+        "hydra/sweeper=optuna: how it chooses the next trial",
+        one_of("tpe", "random", "qmc", "cmaes", "gp"),
+        NO_EFFECT,
+    )
+    seed: int = setting(0, "hydra/sweeper=optuna: seed of the sampler", SAMPLER_SEED, NO_EFFECT)
+    storage: Optional[str] = setting(
+        None,
+        "hydra/sweeper=optuna: SQLAlchemy URL of the study; null: a file in the sweep's folder",
+        effect=NO_EFFECT,
+        path=True,
+    )

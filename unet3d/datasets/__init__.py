@@ -1,0 +1,1 @@
+"""Data sets as they are on disk: the Decathlon layout, NIfTI files, phantoms and downloads."""

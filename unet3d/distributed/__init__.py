@@ -1,0 +1,1 @@
+"""What training on several workers stands on: rank, job folder, strategy and stop requests."""

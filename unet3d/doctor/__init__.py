@@ -1,0 +1,1 @@
+"""`unet3d doctor`: what is installed, what the data set holds, what a training needs."""

@@ -1,0 +1,96 @@
+"""The network as an MLflow model: this package's code, three files and a signature."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unet3d.inference.export.savedmodel import compare
+from unet3d.inference.network import TrainedNetwork
+from unet3d.run_folder import RunFolder
+
+# What prediction imports; the other dependencies are for training only.
+MODEL_PACKAGES = (
+    *("tensorflow", "keras", "numpy", "scipy", "nibabel", "zlib-ng", "blosc2"),
+    *("omegaconf", "psutil", "pandas"),
+)
+
+
+def write_mlflow(trained: TrainedNetwork, run: RunFolder, folder: Path) -> float:
+    """Write the model of `trained`, whose files are in the folder `run`.
+
+    Returns the largest difference of the logits after reading it back. Raises RunError where that
+    is too large.
+    """
+    from unet3d.tracking.connection import quiet_mlflow
+
+    quiet_mlflow()
+    import mlflow
+
+    from unet3d.inference.network import about
+
+    code = Path(__file__).parents[2]
+    mlflow.pyfunc.save_model(
+        str(folder),
+        python_model=str(code / "inference" / "export" / "mlflow_model.py"),
+        artifacts={
+            "config": str(run.config),
+            "dataset": str(run.description),
+            "weights": str(run.best_weights),
+        },
+        code_paths=[str(code)],
+        model_config={"run": trained.run},
+        signature=signature(),
+        input_example=input_example(trained),
+        pip_requirements=requirements(),
+        metadata=about(trained),
+    )
+    for cache in [*folder.rglob("__pycache__")]:
+        shutil.rmtree(cache)
+    return compare(trained, folder.name, _logits(folder))
+
+
+def signature() -> Any:
+    """uint8 (n, x, y, z) out, and the parameters; the input is left open.
+
+    MLflow allows an input either as an array or as a table, but this model takes both; it checks
+    them itself, and `metadata` describes the array.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+
+    return ModelSignature(
+        outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1))]),
+        params=ParamSchema(
+            [ParamSpec("overlap", "double", 0.5), ParamSpec("tta", "boolean", False)]
+        ),
+    )
+
+
+def input_example(trained: TrainedNetwork) -> np.ndarray:
+    """One volume of zeros of the smallest size, which also shows the form of a request."""
+    size = trained.config.model.stride
+    return np.zeros((1, size, size, size, len(trained.channels)), np.float32)
+
+
+def requirements() -> list[str]:
+    """The packages that the model needs, in the versions it was checked with."""
+    found = []
+    for name in ("mlflow", *MODEL_PACKAGES):
+        try:
+            found.append(f"{name}=={version(name)}")
+        except PackageNotFoundError:  # a build under another name, such as tensorflow-cpu
+            found.append(name)
+    return found
+
+
+def _logits(folder: Path) -> Any:
+    """The logits of the network inside the model, as MLflow loads it."""
+    import mlflow
+
+    model = mlflow.pyfunc.load_model(str(folder)).unwrap_python_model()
+    return model.trained.predictor.logits

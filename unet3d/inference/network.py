@@ -1,0 +1,271 @@
+"""A trained network and what it was trained on, from a run's folder or its MLflow artifacts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unet3d.config.command_line import hydra_text, resume_command
+from unet3d.config.schema import Config, ModelConfig
+from unet3d.errors import ConfigError, RunError
+from unet3d.files import publish, temporary_folder
+from unet3d.inference.sliding_window import padded_shape, planes
+from unet3d.inference.weights import load_weights
+from unet3d.logs import quiet_start
+from unet3d.run_folder import RunFolder, run_folder
+from unet3d.sampling.find_split import fetch_record
+from unet3d.sampling.targets import Targets, make_targets
+
+if TYPE_CHECKING:
+    from unet3d.inference.predictor import Predictor
+
+BACKGROUND_LOGIT = 10.0
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network with its best weights. channels: names of its input sequences.
+
+    model: the Keras model as trained, in float32; predictor: the same function, made faster.
+    """
+
+    run: str
+    config: Config
+    channels: tuple[str, ...]
+    targets: Targets
+    predictor: Predictor
+    model: Any
+
+    def planes(self, image: np.ndarray, overlap: float, tta: bool = False) -> Iterator[np.ndarray]:
+        """Logits of an image (x, y, z, channels) on the network's grid.
+
+        Yields one plane after another: float32 (y, z, outputs) for each x.
+        """
+        patch = self.config.data.patch or padded_shape(image.shape[:3], self.config.model.stride)
+        predict = self.predictor.logits
+        return planes(
+            mean_over_flips(predict) if tta else predict,
+            image,
+            patch,
+            outputs=len(self.targets.names),
+            overlap=overlap,
+            batch_size=self.predictor.batch_size,
+            empty=self._empty(),
+        )
+
+    def _empty(self) -> np.ndarray:
+        """Logits of background, for windows outside the head."""
+        logits: np.ndarray = np.full(len(self.targets.names), -BACKGROUND_LOGIT, np.float32)
+        if self.targets.exclusive:
+            logits[0] = BACKGROUND_LOGIT
+        return logits
+
+
+def mean_over_flips(
+    predict: Callable[[np.ndarray], np.ndarray],
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Test-time augmentation: the mean logits over the 8 flips of the three axes."""
+
+    def mean(batch: np.ndarray) -> np.ndarray:
+        total: Any = 0.0
+        for chosen in product((False, True), repeat=3):
+            axes = tuple(axis + 1 for axis, flip in enumerate(chosen) if flip)
+            total = total + np.flip(predict(np.ascontiguousarray(np.flip(batch, axes))), axes)
+        return total / 8
+
+    return mean
+
+
+def start_tensorflow(threads: int | None) -> None:
+    """Import TensorFlow without its start-up lines. threads: of the CPU; None: all."""
+    with quiet_start():
+        import tensorflow as tf
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+
+
+def check_runs(runs: Sequence[str], output_dir: str, precision: str = "float32") -> None:
+    """Check that the networks of runs can be loaded, without importing TensorFlow.
+
+    Raises RunError where a run does not exist or has no weights; ConfigError for an unknown
+    precision.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision: {precision} is not one of {', '.join(PRECISIONS)}")
+    for run in runs:
+        run_files(run, output_dir)
+
+
+def load_trained(
+    run: str, output_dir: str, batch_size: int, precision: str = "float32"
+) -> TrainedNetwork:
+    """The network of a run with its best weights.
+
+    batch_size: windows predicted at once; precision: Keras' dtype policy for prediction. Raises
+    what check_runs raises.
+    """
+    check_runs([run], output_dir, precision)
+    folder = run_files(run, output_dir)
+    trained = read_trained(
+        run, folder.config, folder.description, folder.best_weights, batch_size, precision
+    )
+    return replace(trained, config=replace(trained.config, output_dir=output_dir))
+
+
+def read_trained(
+    run: str,
+    settings: Path,
+    description: Path,
+    weights: Path,
+    batch_size: int,
+    precision: str = "float32",
+) -> TrainedNetwork:
+    """The network of a run from its three files, wherever they are.
+
+    Raises RunError where one of them cannot be read.
+    """
+    import tensorflow as tf
+
+    from unet3d.config.compose import stored_config
+    from unet3d.inference.predictor import make_predictor
+    from unet3d.models import build_model
+
+    config = stored_config(settings)
+    channels, labels = read_description(description)
+    targets = make_targets(config.data, labels)
+    model = build_model(
+        config.model, channels=len(channels), outputs=len(targets.names), seed=config.seed
+    )
+    load_weights(model, weights)
+    fast = for_inference(model, config.model, precision)
+    predictor = make_predictor(fast, tf.distribute.get_strategy(), 1, batch_size)
+    return TrainedNetwork(run, config, channels, targets, predictor, model)
+
+
+def read_description(path: Path) -> tuple[tuple[str, ...], dict[int, str]]:
+    """The names of a run's input sequences, and those of its label values without background.
+
+    Raises RunError where the file is missing or damaged.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        labels = {int(value): str(name) for value, name in found["labels"].items() if int(value)}
+        channels = tuple(
+            str(found["modality"][str(index)]) for index in range(len(found["modality"]))
+        )
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{path}: is damaged ({type(error).__name__}: {error}); put back a copy, such as "
+            "config/dataset.json of the run's artifacts in MLflow"
+        ) from error
+    return channels, labels
+
+
+def for_inference(network: Any, model: ModelConfig, precision: str) -> Any:
+    """A network built from `model`, in the form that predicts fastest, in `precision`."""
+    import keras
+    import tensorflow as tf
+
+    from unet3d.models import build_model
+    from unet3d.models.fast_inference import can_fold, fold_norms, pair_convolutions
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        if can_fold(model):
+            network = fold_norms(network, model)
+        elif precision != before.name:
+            trained, outputs = network, keras.tree.flatten(network.output)[0].shape[-1]
+            network = build_model(model, channels=network.input.shape[-1], outputs=outputs, seed=0)
+            network.set_weights(trained.get_weights())
+    finally:
+        keras.config.set_dtype_policy(before)
+    return network if tf.config.list_physical_devices("GPU") else pair_convolutions(network, model)
+
+
+def run_files(run: str, output_dir: str) -> RunFolder:
+    """The run's folder, with the files needed; fetched from MLflow if the run is elsewhere.
+
+    Raises RunError where the run does not exist or has no weights.
+    """
+    from unet3d.config.compose import compose_config
+
+    config = compose_config([f"output_dir={hydra_text(output_dir)}"])
+    folder = run_folder(output_dir, run)
+    if not folder.config.is_file():
+        _fetch(replace(config, resume=run), folder)
+    if not folder.best_weights.is_file():
+        raise RunError(
+            f"run: {run} has no weights in {folder.checkpoints}; it has not finished a "
+            f"validation yet: {resume_command(run, output_dir)}"
+        )
+    if not folder.description.is_file():
+        raise RunError(
+            f"run: {run} does not say what it was trained on; {folder.description} is missing"
+        )
+    return folder
+
+
+def _fetch(config: Config, folder: RunFolder) -> None:
+    """Download a run's files from the tracking store, all of them or none."""
+    from unet3d.tracking.connection import connect
+
+    assert config.resume is not None
+    not_found = RunError(
+        f"run: {config.resume} is not a run in {folder.path.parent}, nor in the tracking store; "
+        "the MLflow UI shows the ids, output_dir= and MLFLOW_TRACKING_URI say where runs are"
+    )
+    try:
+        connection = connect(config)
+        assert connection is not None and connection.run is not None
+        with temporary_folder(folder.path) as temporary:
+            new = RunFolder(temporary)
+            for artifacts, path in (
+                ("config", new.config),
+                ("config", new.description),
+                ("model", new.best_weights),
+            ):
+                path.parent.mkdir(exist_ok=True)
+                fetched = connection.client.download_artifacts(
+                    connection.run, f"{artifacts}/{path.name}", str(temporary)
+                )
+                Path(fetched).replace(path)
+            fetch_record(connection.client, config.resume, new)
+            publish(temporary, folder.path)
+    except Exception as error:
+        raise not_found from error
+
+
+ABOUT = "network.json"  # beside the model: what its inputs and outputs mean
+
+
+def about(trained: TrainedNetwork) -> dict[str, Any]:
+    """What the network's input and output mean, for a caller in another program."""
+    config, targets = trained.config, trained.targets
+    return {
+        "run": trained.run,
+        "input": {
+            "axes": ["batch", "x", "y", "z", "channels"],
+            "channels": list(trained.channels),
+            "spacing_mm": config.data.spacing,
+            "patch": config.data.patch,
+            "size_is_a_multiple_of": config.model.stride,
+            "values": "each sequence standardised as by unet3d predict",
+        },
+        "output": {
+            "logits_of": list(targets.names),
+            "read_as": "softmax" if targets.exclusive else "one sigmoid each",
+        },
+    }

@@ -1,0 +1,1 @@
+"""What to train with: patch, batch size and spacing that fit the data and the memory."""

@@ -1,0 +1,92 @@
+"""What a network will cost: parameters, operations and memory, computed from shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import keras
+
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a network at one patch shape and batch size.
+
+    parameters: weights, the norms' moving statistics included.
+    flops: of one forward pass of one patch, a multiply-add counted as 2; convolutions only, as the
+        rest is below 2%.
+    activation_bytes: the outputs of all layers for a batch, which backpropagation needs again.
+    training_bytes: weights, gradients, optimizer slots, activations and the two largest gradients
+        of activations; an estimate, since the runtime adds its own workspace.
+    """
+
+    parameters: int
+    flops: int
+    activation_bytes: int
+    training_bytes: int
+
+
+def training_cost(
+    model: keras.Model,
+    patch_shape: Sequence[int],
+    batch_size: int = 1,
+    precision: str = "float32",
+    slots: int = 2,
+) -> Cost:
+    """The cost of training `model`, a functional Keras model, on patches of `patch_shape` voxels.
+
+    precision: float32 | mixed_float16 | mixed_bfloat16; it need not be the model's own.
+    slots: float32 values the optimizer keeps per weight (Adam 2, SGD with momentum 1).
+    """
+    half = precision.startswith("mixed")
+    shapes = {id(tensor): (1, *patch_shape, tensor.shape[-1]) for tensor in model.inputs}
+    final = {id(tensor) for tensor in model.outputs}
+    flops, sizes = 0, []
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        shape, output = layer_shapes(layer, shapes)
+        shapes[id(layer.output)] = output
+        flops += layer_flops(layer, shape, output)
+        width = 2 if half and id(layer.output) not in final else FLOAT32_BYTES
+        sizes.append(prod(output) * width * batch_size)
+    trainable = sum(prod(weight.shape) for weight in model.trainable_weights)
+    parameters = model.count_params()
+    # Mixed precision keeps float32 weights and casts a copy of them for each step.
+    weights = parameters * FLOAT32_BYTES + (trainable * 2 if half else 0)
+    state = weights + trainable * FLOAT32_BYTES * (1 + slots)
+    return Cost(
+        parameters=parameters,
+        flops=flops,
+        activation_bytes=sum(sizes),
+        training_bytes=state + sum(sizes) + sum(sorted(sizes)[-2:]),
+    )
+
+
+def layer_shapes(layer: Any, shapes: dict[int, tuple[int, ...]]) -> tuple[Any, tuple[int, ...]]:
+    """Input shape (a list of them where a layer merges) and output shape of one layer."""
+    source = layer.input
+    if isinstance(source, (list, tuple)):
+        shape: Any = [shapes[id(tensor)] for tensor in source]
+    else:
+        shape = shapes[id(source)]
+    return shape, tuple(layer.compute_output_shape(shape))
+
+
+def layer_flops(layer: Any, shape: Any, output: tuple[int, ...]) -> int:
+    """Operations of one patch through a convolution, from its kernel and the shapes.
+
+    A convolution applies its kernel once per output voxel, a transposed one once per input voxel.
+    Other layers count as 0.
+    """
+    if isinstance(layer, keras.layers.Conv3DTranspose):
+        voxels = prod(shape[1:-1])
+    elif isinstance(layer, keras.layers.Conv3D):
+        voxels = prod(output[1:-1])
+    else:
+        return 0
+    return 2 * voxels * prod(layer.kernel.shape)

@@ -1,0 +1,234 @@
+"""One case: from its NIfTI files to its folder in the store."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unet3d.config.schema import DataConfig
+from unet3d.datasets.decathlon import Case, Dataset
+from unet3d.datasets.grids import check_headers
+from unet3d.datasets.label_files import read_labels
+from unet3d.datasets.nifti import Header, check_memory, read_voxels, to_file_units
+from unet3d.errors import DataError
+from unet3d.preprocessing.background import (
+    background_value,
+    differs,
+    fill_enclosed,
+    foreground_box,
+)
+from unet3d.preprocessing.checksum import file_crc32, with_checksum
+from unet3d.preprocessing.fingerprint import Intensities, case_record
+from unet3d.preprocessing.geometry import (
+    Geometry,
+    case_geometry,
+    orient,
+    orientation,
+    resample,
+    resampled_shape,
+)
+from unet3d.preprocessing.normalize import CONSTANT, standardise
+from unet3d.preprocessing.store import CASE_FILES, StoredCase
+
+log = logging.getLogger(__name__)
+FOREGROUND_SAMPLE = 10_000  # foreground voxels kept per label
+CHUNK_VOXELS, BLOCK_VOXELS = 64, 32  # per axis; all channels of a voxel stay together
+
+
+def build_case(dataset: Dataset, case: Case, data: DataConfig, folder: Path) -> StoredCase:
+    """Preprocess a case into the empty `folder`; raises DataError with the file and the reason."""
+    header, _ = check_headers(dataset, case, data.geometry)
+    axes, flips = orientation(header.affine)
+    label, values = _read_label(dataset, case)
+    image_path = dataset.file(case.image)
+    voxels, _ = read_voxels(image_path)
+    channels = [voxels] if voxels.ndim == 3 else [voxels[..., c] for c in range(voxels.shape[3])]
+    image, box, geometry, intensities = standard_image(
+        image_path, [(channel, header) for channel in channels], data, dataset.channels
+    )
+    label = orient(label[box], axes, flips)
+    shape = (image.shape[0], image.shape[1], image.shape[2])
+    stored_label = np.ascontiguousarray(resample(label, shape, order=0))
+    foreground, counts = foreground_index(stored_label, case.id)
+    if values and not foreground:
+        raise DataError(f"{dataset.file(case.label)}: no labelled voxel lies inside the image")
+    lost = values - set(foreground)
+    if lost:
+        log.warning("%s: label %s lies outside the image", case.id, sorted(lost))
+    stored = StoredCase(
+        case.id, shape, len(channels), stored_spacing(geometry, shape), tuple(sorted(foreground))
+    )
+    description = {
+        "case": asdict(stored),
+        "geometry": geometry.as_dict(),
+        "fingerprint": case_record(intensities, counts),
+    }
+    _write_case_files(folder, image, stored_label, foreground, description)
+    return stored
+
+
+def standard_image(
+    path: Path,
+    channels: list[tuple[np.ndarray, Header]],
+    data: DataConfig,
+    names: tuple[str, ...],
+) -> tuple[np.ndarray, tuple[slice, slice, slice], Geometry, list[Intensities]]:
+    """A scan as the network sees it: reoriented, cropped to the foreground, resampled, z-scored.
+
+    channels: the voxels (x, y, z) of each sequence with the header of its file; path: for errors.
+    Returns the image (x, y, z, channels) in data.dtype, the box on the file's axes, the geometry
+    that leads back, and the intensities of each channel before normalisation.
+    Raises DataError for a scan that is empty or not finite.
+    """
+    header = channels[0][1]
+    axes, flips = orientation(header.affine)
+    values = [background_value(voxels) for voxels, _ in channels]
+    found = zip(channels, values, strict=True)
+    box = foreground_box(differs(voxels, value) for (voxels, _), value in found)
+    if box is None:
+        raise DataError(f"{path}: empty: every voxel is background")
+    cropped = orient(channels[0][0][box], axes, flips).shape
+    spacing = tuple(header.spacing[axis] for axis in axes)
+    x, y, z = resampled_shape(cropped, spacing, data.spacing)
+    shape = (x, y, z)
+    check_memory(path, math.prod(shape) * 2 * (len(channels) + 2))
+    image = np.empty((*shape, len(channels)), _dtype(data.dtype))
+    intensities = []
+    for index, ((voxels, own), value) in enumerate(zip(channels, values, strict=True)):
+        part = voxels[box]
+        standard, measured = _standardised(
+            f"{path}: channel {names[index]}", part, own, fill_enclosed(differs(part, value))
+        )
+        intensities.append(measured)
+        if shape == cropped:  # cast before transposing, which then moves half the bytes
+            image[..., index] = orient(standard.astype(image.dtype, order="K"), axes, flips)
+        else:
+            image[..., index] = resample(orient(standard, axes, flips), shape, order=1)
+    geometry = case_geometry(header.affine, header.shape, header.spacing, box, shape)
+    return image, box, geometry, intensities
+
+
+def _standardised(
+    name: str, voxels: np.ndarray, header: Header, mask: np.ndarray
+) -> tuple[np.ndarray, Intensities]:
+    """The z-scores of a channel, in float64 only where float32 cannot hold its intensities."""
+    standard = to_file_units(voxels, header)
+    measured = standardise(standard, mask)
+    if measured is None:
+        standard = to_file_units(voxels, header, np.float64)
+        measured = standardise(standard, mask)
+        if measured is None:
+            wrong = np.count_nonzero(~np.isfinite(to_file_units(voxels, header, np.float64)))
+            raise DataError(f"{name}: {wrong} voxels are NaN or infinite")
+        if 1e-12 * abs(measured.mean) < measured.sd <= CONSTANT * abs(measured.mean):
+            log.warning(
+                "%s: varies by a millionth of its mean or less, %g +- %g, and is taken as constant",
+                name,
+                measured.mean,
+                measured.sd,
+            )
+        standard = standard.astype(np.float32, order="K")
+    return standard, measured
+
+
+def stored_spacing(geometry: Geometry, shape: tuple[int, ...]) -> tuple[float, float, float]:
+    """Spacing in mm of the stored grid, whose shape is `shape`."""
+    dx, dy, dz = (
+        geometry.spacing[axis] * before / after
+        for axis, before, after in zip(geometry.axes, geometry.cropped, shape, strict=True)
+    )
+    return dx, dy, dz
+
+
+def foreground_index(
+    label: np.ndarray, case_id: str
+) -> tuple[dict[int, np.ndarray], dict[int, int]]:
+    """Where each label value lies in a case, and how often it occurs.
+
+    Returns {value: sorted (n, 3) voxel indices}, a reproducible sample of at most
+    FOREGROUND_SAMPLE each, and {value: number of voxels}.
+    """
+    flat = np.flatnonzero(label)
+    values = label.reshape(-1)[flat]
+    kind = np.int16 if max(label.shape) <= np.iinfo(np.int16).max else np.int32
+    found, counts = {}, {}
+    for value in np.unique(values).tolist():
+        voxels = flat[values == value]
+        counts[value] = len(voxels)
+        if len(voxels) > FOREGROUND_SAMPLE:
+            seed = [zlib.crc32(case_id.encode()), value]
+            random = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+            voxels = np.sort(random.choice(voxels, FOREGROUND_SAMPLE, replace=False))
+        found[value] = np.stack(np.unravel_index(voxels, label.shape), axis=1).astype(kind)
+    return found, counts
+
+
+def _read_label(dataset: Dataset, case: Case) -> tuple[np.ndarray, set[int]]:
+    """uint8 labels in the file's memory order, and their foreground values, all checked."""
+    path = dataset.file(case.label)
+    labels, _ = read_labels(path)
+    found = set(np.unique(labels.T[labels.T != 0]).tolist())  # transposed, to run along memory
+    unknown = sorted(found - set(dataset.labels))
+    if unknown:
+        known = ", ".join(map(str, [0, *dataset.labels]))
+        raise DataError(
+            f"{path}: label value {unknown[0]} is not in dataset.json, which names {known}"
+        )
+    return labels, found
+
+
+def _dtype(name: str) -> Any:
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return ml_dtypes.bfloat16
+    return np.float16
+
+
+def _write_case_files(
+    folder: Path,
+    image: np.ndarray,
+    label: np.ndarray,
+    foreground: dict[int, np.ndarray],
+    description: dict[str, Any],
+) -> None:
+    bits = image if image.dtype == np.float16 else image.view(np.uint16)  # Blosc2 lacks bfloat16
+    write_array(folder / "image.b2nd", bits)
+    write_array(folder / "label.b2nd", label)
+    arrays: dict[str, Any] = {str(value): voxels for value, voxels in foreground.items()}
+    np.savez(folder / "foreground.npz", **arrays)
+    files = {}
+    for name in CASE_FILES[:-1]:
+        path = folder / name
+        files[name] = {"bytes": path.stat().st_size, "crc32": file_crc32(path)}
+    text = json.dumps(with_checksum({**description, "files": files}), indent=1)
+    (folder / "case.json").write_text(text)
+
+
+def write_array(path: Path, array: np.ndarray, codec: str = "LZ4", level: int = 5) -> None:
+    """Write (x, y, z) or (x, y, z, channels) as Blosc2, in cubic chunks and blocks."""
+    import blosc2
+
+    tail = array.shape[3:]
+    blosc2.asarray(
+        array,
+        urlpath=os.fspath(path),
+        mode="w",
+        contiguous=True,
+        chunks=(*(min(CHUNK_VOXELS, size) for size in array.shape[:3]), *tail),
+        blocks=(*(min(BLOCK_VOXELS, size) for size in array.shape[:3]), *tail),
+        cparams=blosc2.CParams(
+            codec=blosc2.Codec[codec],
+            clevel=level,
+            filters=[blosc2.Filter.SHUFFLE],
+            nthreads=1,  # cases are already built in parallel
+        ),
+    )

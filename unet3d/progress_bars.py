@@ -1,0 +1,108 @@
+"""Progress of long work: a bar on a terminal, a log line now and then elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+log = logging.getLogger(__name__)
+LINE_SECONDS = 30.0  # between two lines of case_bar
+LINE_SHARE = 0.1  # of the whole between two lines of bytes_bar
+LINE_BYTES = 100_000_000  # between two lines of bytes_bar where the whole is unknown
+
+
+@contextmanager
+def case_bar(doing: str, total: int, shown: bool = True) -> Iterator[Callable[[], None]]:
+    """Yields a function to call as each of `total` cases ends. doing: one word for the log."""
+    if not shown:
+        yield lambda: None
+    elif sys.stderr.isatty():
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task(doing, total=total)
+            yield lambda: bar.advance(task)
+    else:
+        done, last_line = 0, time.monotonic()
+
+        def advance() -> None:
+            nonlocal done, last_line
+            done += 1
+            if time.monotonic() - last_line > LINE_SECONDS:
+                last_line = time.monotonic()
+                log.info("data: %s, %d of %d cases done", doing, done, total)
+
+        yield advance
+
+
+@contextmanager
+def bytes_bar(label: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Yields a function to call with the number of bytes that were added.
+
+    total: bytes of the whole, None where unknown; done: bytes kept from an earlier try.
+    """
+    if sys.stderr.isatty():
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(label, total=total, completed=done)
+            yield lambda count: bar.advance(task, count)
+        return
+    step = max(1, int(total * LINE_SHARE)) if total else LINE_BYTES
+    reached = done
+
+    def advance(count: int) -> None:
+        nonlocal reached
+        before, reached = reached, reached + count
+        if before // step < reached // step:
+            log.info("%s: %s%s", label, decimal(reached), f" of {decimal(total)}" if total else "")
+
+    yield advance
+
+
+@contextmanager
+def epoch_bar(
+    epoch: int, epochs: int, steps: int, done: int
+) -> Iterator[Callable[[int, float, float], None]]:
+    """Yields a function to call after each step: (steps done, mean loss, Dice so far)."""
+    console = Console()
+    progress = Progress(
+        TextColumn(f"epoch {epoch}/{epochs}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[measured]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = progress.add_task("", total=steps, completed=done, measured="")
+    last = time.perf_counter()
+
+    def update(done: int, loss: float, dice: float) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        measured = f"loss {loss:.3f}  dice {dice:.3f}  {1000 * (now - last):.0f} ms/step"
+        last = now
+        progress.update(task, completed=done, measured=measured)
+
+    with progress:
+        yield update

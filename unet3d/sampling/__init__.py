@@ -1,0 +1,1 @@
+"""From the store to training patches: split, targets, patch stream and augmentation."""

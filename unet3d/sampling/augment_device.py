@@ -1,0 +1,90 @@
+"""Intensity changes on the training device, equal to those of unet3d/sampling/augment.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from unet3d.config.schema import AugmentConfig
+from unet3d.sampling.augment import TRUNCATE, blur_radius
+
+
+def on_device(augment: AugmentConfig) -> bool:
+    """Whether `augment` changes intensities at all, and on the device."""
+    if not any((augment.blur, augment.contrast, augment.gamma, augment.noise)):
+        return False
+    if augment.intensity_on == "auto":
+        return bool(tf.config.list_physical_devices("GPU"))
+    return augment.intensity_on == "device"
+
+
+def make_intensity_change(
+    augment: AugmentConfig, strategy: tf.distribute.Strategy
+) -> Callable[[Any, Any, Any], Any]:
+    """The compiled change of each replica's batch: (images, amounts, seeds) -> images.
+
+    images: float32 (batch, x, y, z, channels); amounts and seeds: of PatchStream.dataset. The
+    result equals the host's, except for the noise, whose random numbers are TensorFlow's and the
+    same on every device. Patches are changed one at a time, so that one patch's memory is enough.
+    """
+    radius = blur_radius(augment.blur_sigma[1])
+
+    def change_patch(inputs: tuple[Any, Any, Any]) -> Any:
+        image, amount, seed = inputs
+        sigma, factor, exponent, deviation = tf.unstack(amount)
+        image = tf.cond(sigma > 0, lambda: blur(image, sigma, radius), lambda: image)
+        image = tf.cond(factor != 1, lambda: contrast(image, factor), lambda: image)
+        image = tf.cond(exponent != 1, lambda: gamma(image, exponent), lambda: image)
+        return tf.cond(deviation > 0, lambda: image + noise(image, deviation, seed), lambda: image)
+
+    def change_batch(images: Any, amounts: Any, seeds: Any) -> Any:
+        inputs = (images, amounts, seeds)
+        return tf.map_fn(
+            change_patch, inputs, parallel_iterations=1, fn_output_signature=tf.float32
+        )
+
+    @tf.function(autograph=False)
+    def change(images: Any, amounts: Any, seeds: Any) -> Any:
+        return strategy.run(change_batch, args=(images, amounts, seeds))
+
+    return change
+
+
+def blur(image: Any, sigma: Any, radius: int) -> Any:
+    """A Gaussian of `sigma` voxels along the three axes; radius: that of the largest one."""
+    taps = tf.range(-radius, radius + 1, dtype=tf.float32)
+    weights = tf.exp(-0.5 * tf.square(taps / sigma))
+    weights *= tf.cast(tf.abs(taps) <= tf.floor(TRUNCATE * sigma + 0.5), tf.float32)
+    weights = tf.unstack(weights / tf.reduce_sum(weights))
+    for axis in range(3):
+        along = [int(axis == other) for other in range(4)]
+        padded = tf.pad(image, [[radius * a] * 2 for a in along], "SYMMETRIC")
+        image = tf.add_n(
+            [
+                weight * tf.slice(padded, [n * a for a in along], image.shape)
+                for n, weight in enumerate(weights)
+            ]
+        )
+    return image
+
+
+def contrast(image: Any, factor: Any) -> Any:
+    """Scale each channel about its mean, within its range."""
+    mean = tf.reduce_mean(image, (0, 1, 2))
+    low, high = tf.reduce_min(image, (0, 1, 2)), tf.reduce_max(image, (0, 1, 2))
+    return tf.clip_by_value((image - mean) * factor + mean, low, high)
+
+
+def gamma(image: Any, exponent: Any) -> Any:
+    """Raise each channel, scaled to [0, 1], to `exponent`, and scale back to its range."""
+    low, high = tf.reduce_min(image, (0, 1, 2)), tf.reduce_max(image, (0, 1, 2))
+    span = tf.maximum(high - low, 1e-7)
+    scaled = tf.clip_by_value((image - low) / span, 0.0, 1.0)
+    return tf.clip_by_value(tf.pow(scaled, exponent) * span + low, low, high)
+
+
+def noise(image: Any, deviation: Any, seed: Any) -> Any:
+    """Normal noise of the image's shape."""
+    return deviation * tf.random.stateless_normal(image.shape, seed, alg="philox")

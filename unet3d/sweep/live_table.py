@@ -1,0 +1,163 @@
+"""The trials on the terminal: one live table, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from unet3d.sweep.format import clock, last_line, number_or_dash
+from unet3d.sweep.trial import Trial, TrialResult
+
+log = logging.getLogger(__name__)
+SUMMARY_SECONDS = 60.0
+COLOURS = {"finished": "green", "pruned": "yellow", "failed": "red", "running": "cyan"}
+
+
+@dataclass
+class TrialRow:
+    """What is shown of a trial."""
+
+    name: str
+    state: str
+    epoch: int
+    epochs: int
+    started: float
+    first_epoch: int  # of this attempt, for the time left
+    value: float | None = None
+    best: float | None = None
+    seconds: float = 0.0
+
+    def left(self) -> float | None:
+        """Seconds to the trial's last epoch, at the pace of this attempt; None if not known."""
+        done = self.epoch - self.first_epoch
+        if self.state != "running" or done < 1:
+            return None
+        return (time.monotonic() - self.started) / done * (self.epochs - self.epoch)
+
+
+class LiveTable:
+    """A context manager. total: number of trials; at_once: how many of them run together."""
+
+    def __init__(self, total: int, at_once: int):
+        self.total, self.at_once = total, at_once
+        self.rows: dict[int, TrialRow] = {}
+        self.console = Console()
+        self.live = Live(console=self.console, refresh_per_second=4, transient=True)
+        self.summarised = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.live.stop()
+
+    def begin(self, trial: Trial, attempt: int, resumed: bool) -> None:
+        """An attempt begins."""
+        epoch = self.rows[trial.number].epoch if trial.number in self.rows else 0
+        self.rows[trial.number] = TrialRow(
+            trial.name, "running", epoch, trial.config.epochs, time.monotonic(), epoch
+        )
+        how = f", attempt {attempt}" if attempt > 1 else ", resumed" if resumed else ""
+        self._line("trial %d (%s) starts%s", trial.number, trial.name, how)
+
+    def epoch(self, trial: Trial, record: dict[str, Any]) -> None:
+        """An epoch has ended."""
+        row = self.rows[trial.number]
+        row.epoch = record["epoch"]
+        row.value = record["metrics"].get("val/dice", row.value)
+        if row.value is not None:
+            row.best = max(row.value, row.best if row.best is not None else row.value)
+
+    def lost(self, trial: Trial, error: str, how: str) -> None:
+        """An attempt has failed, and there will be another; how: as which of how many."""
+        self.rows[trial.number].state = "waiting"
+        log.warning(
+            "trial %d (%s) was lost: %s; it starts again from its checkpoint, %s",
+            trial.number,
+            trial.name,
+            last_line(error),
+            how,
+        )
+
+    def end(self, trial: Trial, result: TrialResult, before: bool) -> None:
+        """A trial has ended, or had ended before this command."""
+        row = self.rows.setdefault(
+            trial.number, TrialRow(trial.name, "", 0, trial.config.epochs, time.monotonic(), 0)
+        )
+        row.state, row.best, row.epoch = result.state, result.best, result.epochs
+        row.seconds = result.seconds
+        best = f"val/dice {result.best:.4f}" if result.best is not None else "no val/dice"
+        when = "already" if before else f"after {clock(result.seconds)}"
+        error = f": {last_line(result.error)}" if result.error else ""
+        self._line(
+            "trial %d (%s) %s %s, %s%s", trial.number, trial.name, result.state, when, best, error
+        )
+
+    def refresh(self) -> None:
+        """Draw again; without a terminal, a line each minute."""
+        if self.live.is_started:
+            self.live.update(self._render())
+        elif time.monotonic() - self.summarised > SUMMARY_SECONDS:
+            self.summarised = time.monotonic()
+            self._line("%s", self.summary())
+
+    def summary(self) -> str:
+        """How far the sweep has come, in a line."""
+        states = [row.state for row in self.rows.values()]
+        over = sum(state not in ("running", "waiting") for state in states)
+        left = self.time_left()
+        eta = f", about {clock(left)} left" if left is not None else ""
+        return f"{over} of {self.total} trials ended, {states.count('running')} running{eta}"
+
+    def time_left(self) -> float | None:
+        """Seconds to the sweep's end, from the epochs that have ended; None before the first."""
+        lefts = [left for row in self.rows.values() if (left := row.left()) is not None]
+        lengths = [row.seconds for row in self.rows.values() if row.seconds]
+        lengths += [
+            time.monotonic() - row.started + (row.left() or 0)
+            for row in self.rows.values()
+            if row.left() is not None
+        ]
+        if not lengths:
+            return None
+        waiting = self.total - sum(row.state != "waiting" for row in self.rows.values())
+        return (sum(lefts) + max(0, waiting) * sum(lengths) / len(lengths)) / self.at_once
+
+    def _line(self, text: str, *values: Any) -> None:
+        if not self.live.is_started:
+            log.info(text, *values)
+
+    def _render(self) -> Table:
+        table = Table(title=self.summary(), title_justify="left", expand=False)
+        for heading in ("trial", "settings", "state", "epoch", "val/dice", "best", "left"):
+            table.add_column(heading, justify="left" if heading == "settings" else "right")
+        height = max(5, self.console.height - 6)
+        order = sorted(self.rows, key=lambda n: (self.rows[n].state != "running", -n))[:height]
+        for number in sorted(order):
+            row = self.rows[number]
+            left = row.left()
+            colour = COLOURS.get(row.state, "white")
+            table.add_row(
+                str(number),
+                row.name,
+                f"[{colour}]{row.state}[/]",
+                f"{row.epoch}/{row.epochs}",
+                number_or_dash(row.value),
+                number_or_dash(row.best),
+                clock(left) if left is not None else "",
+            )
+        return table

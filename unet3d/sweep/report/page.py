@@ -1,0 +1,102 @@
+"""The HTML page of a sweep: its pictures are inside, and it needs no network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unet3d.html import render
+from unet3d.sweep.format import clock, last_line, number_or_dash, shown
+from unet3d.sweep.report.parameters import MISSING, best_of, parameter_names, shown_name
+from unet3d.sweep.report.results import counted
+from unet3d.sweep.sweep_folder import TrialRecord
+
+STATES = ("finished", "pruned", "stopped", "failed", "open")  # in the order of the counts
+ERROR_LENGTH = 160
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG on the page. reason: a sentence that replaces it where it could not be drawn."""
+
+    heading: str
+    caption: str
+    path: Path
+    reason: str = ""
+
+    def base64(self) -> str:
+        """The file's bytes, for a data: URL."""
+        return base64.b64encode(self.path.read_bytes()).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the table. key: what it is sorted by, if not its text; kind: its CSS class."""
+
+    text: str
+    key: str = ""
+    kind: str = ""
+    title: str = ""
+
+
+def page(
+    name: str, command: str, results: Sequence[TrialRecord], pictures: Sequence[Picture]
+) -> str:
+    """The HTML of a sweep; results: the best first."""
+    names = parameter_names(results)
+    return render(
+        "sweep/report/report.html",
+        name=name,
+        command=command,
+        trials="1 trial" if len(results) == 1 else f"{len(results)} trials",
+        counts=_counts(results),
+        best=_best(results),
+        headings=_headings(names),
+        rows=[_row(result, names) for result in results],
+        pictures=pictures,
+    )
+
+
+def _counts(results: Sequence[TrialRecord]) -> list[tuple[str, int]]:
+    """How many trials are in each state."""
+    counts = counted(result.result for result in results)
+    order = [*STATES, *sorted(set(counts) - set(STATES))]
+    return [(state, counts[state]) for state in order if state in counts]
+
+
+def _best(results: Sequence[TrialRecord]) -> dict[str, object] | None:
+    """The best trial, None before one has a val/dice."""
+    if not results or best_of(results[0]) is None:
+        return None
+    best = results[0]
+    return {"result": best, "name": shown_name(best), "dice": number_or_dash(best.result.best)}
+
+
+def _headings(names: Sequence[str]) -> list[str]:
+    results = ["state", "best val/dice", "best epoch", "epochs", "time"]
+    return ["trial", *names, *results, "attempts", "run id", "error"]
+
+
+def _row(result: TrialRecord, names: Sequence[str]) -> list[Cell]:
+    ended, best = result.result, best_of(result)
+    error = last_line(ended.error)
+    short = error if len(error) <= ERROR_LENGTH else f"{error[: ERROR_LENGTH - 1]}…"
+    return [
+        Cell(str(result.number), kind="number"),
+        *(_value(result.swept.get(name, MISSING)) for name in names),
+        Cell(ended.state, kind=f"state {ended.state}"),
+        Cell(number_or_dash(best), key=MISSING if best is None else repr(best), kind="number"),
+        Cell(str(ended.best_epoch) if best is not None else MISSING, kind="number"),
+        Cell(str(ended.epochs), kind="number"),
+        Cell(clock(ended.seconds), key=repr(ended.seconds), kind="number"),
+        Cell(str(ended.attempts), kind="number"),
+        Cell(ended.run_id[:8], key=ended.run_id, kind="id", title=ended.run_id),
+        Cell(short, kind="error", title=error if short != error else ""),
+    ]
+
+
+def _value(value: str) -> Cell:
+    short = shown(value)
+    return Cell(short) if short == value else Cell(short, key=value, title=value)

@@ -1,0 +1,123 @@
+"""The trials of a sweep as they ended, best first: for the terminal, MLflow's note, the report."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from urllib.parse import quote
+
+from unet3d.config.messages import as_typed
+from unet3d.config.schema import AUTO
+from unet3d.config.setting import Effect
+from unet3d.config.walk import walk
+from unet3d.errors import RunError
+from unet3d.run_folder import RunFolder, run_folder
+from unet3d.sweep.format import clock, last_line, number_or_dash
+from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord
+from unet3d.sweep.trial import REPLICAS, TrialResult
+
+
+def read_results(sweep: SweepFolder) -> list[TrialRecord]:
+    """All trials that have started, the best val/dice first."""
+    output_dir = sweep.path.parents[1]
+    records = [
+        replace(r, command=_as_it_was(r.command, run_folder(output_dir, r.result.run_id)))
+        for r in sweep.trials()
+    ]
+    return sorted(records, key=lambda r: (r.result.best is None, -(r.result.best or 0), r.number))
+
+
+def _as_it_was(command: str, run: RunFolder) -> str:
+    """The command with what only the run knows, so that alone it gives the same result again.
+
+    That is the patch which data.patch=auto has chosen, and in sweeps of earlier versions, whose
+    commands lacked them, the settings that divide the training among replicas.
+    """
+    from unet3d.config.compose import stored_config
+
+    try:
+        words = shlex.split(command)
+        config = stored_config(run.config) if run.config.is_file() else None
+    except (ValueError, RunError):  # the report says what can be known
+        return command
+    if config is None:
+        return command
+    patch = f"data.patch={as_typed(config.data.patch)}"
+    words = [patch if word == f"data.patch={AUTO}" else word for word in words]
+    if config.parallel.name == "data" and "parallel=data" not in words:
+        typed = {word.partition("=")[0] for word in words}
+        found = {key: (value, setting) for key, value, setting in walk(config)}
+        words.append("parallel=data")
+        for key, (value, setting) in found.items():
+            divides = key in REPLICAS or (
+                key.startswith("parallel.") and setting.effect is Effect.RESULT
+            )
+            if divides and key not in typed and value != setting.default:
+                words.append(f"{key}={as_typed(value)}")
+    return shlex.join(words)
+
+
+def counted(results: Iterable[TrialResult]) -> dict[str, int]:
+    """How many ended in each state."""
+    return dict(Counter(result.state for result in results))
+
+
+def print_results(records: list[TrialRecord]) -> None:
+    """The table on the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(expand=False)
+    for heading in ("trial", "settings", "state", "val/dice", "best epoch", "time", "tries", "run"):
+        table.add_column(
+            heading,
+            overflow="fold",
+            justify="left" if heading in ("settings", "run") else "right",
+            no_wrap=heading != "settings",
+        )
+    for record in records:
+        result = record.result
+        table.add_row(
+            str(record.number),
+            record.name,
+            result.state,
+            number_or_dash(result.best),
+            f"{result.best_epoch} of {result.epochs}",
+            clock(result.seconds),
+            str(result.attempts),
+            result.run_id[:8],
+        )
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)  # a log file has no width of its own
+    console.print(table)
+    for record in records:
+        if record.result.error:
+            console.print(
+                f"trial {record.number} ({record.name}): {last_line(record.result.error)}",
+                soft_wrap=True,
+                highlight=False,
+                markup=False,
+            )
+    if records and records[0].result.best is not None:
+        console.print(f"best: {records[0].command}", soft_wrap=True, highlight=False, markup=False)
+
+
+def note(records: list[TrialRecord], experiment: str) -> str:
+    """The table in Markdown, for the page of the parent run in MLflow's `experiment`."""
+    ids = json.dumps([r.result.run_id for r in records if r.result.run_id])
+    compare = f"#/compare-runs?runs={quote(ids)}&experiments={quote(json.dumps([experiment]))}"
+    lines = [f"[Compare all trials]({compare})", ""]
+    lines += ["| trial | settings | state | val/dice | best epoch |", "|---|---|---|---|---|"]
+    for record in records:
+        result = record.result
+        lines.append(
+            f"| {record.number} | {record.name} | {result.state} | {number_or_dash(result.best)} | "
+            f"{result.best_epoch} of {result.epochs} |"
+        )
+    if records and records[0].result.best is not None:
+        lines += ["", "Best:", "```", records[0].command, "```"]
+    return "\n".join(lines)

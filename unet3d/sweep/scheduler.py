@@ -1,0 +1,274 @@
+"""The one loop of a sweep: give trials to workers, follow them, retry lost ones, keep results."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from unet3d.cluster.local_ray import RayLost, check_ray
+from unet3d.config.schema import Config
+from unet3d.distributed.stop import StopRequest
+from unet3d.errors import RunStopped
+from unet3d.sweep.live_table import LiveTable
+from unet3d.sweep.search import Search
+from unet3d.sweep.sweep_folder import SweepFolder, best_epoch
+from unet3d.sweep.trial import Trial, TrialResult
+from unet3d.sweep.trial_worker import AttemptOutcome, TrialJob
+from unet3d.sweep.worker_pool import WorkerPool
+
+log = logging.getLogger(__name__)
+POLL_SECONDS = 0.3
+MAX_NODES_LOST = 20  # by one trial, without an epoch in between
+AGAIN = ("broken", "lost")  # outcomes after which another attempt may succeed
+
+
+@dataclass
+class RunningTrial:
+    """A trial that has started. twins: trials of the same settings, which share its result.
+
+    failures, nodes_lost: of its own and of others, since an epoch was finished in between.
+    """
+
+    trial: Trial
+    attempt: int = 1
+    failures: int = 0
+    nodes_lost: int = 0
+    failed_after: int = 0  # epochs that it had finished when it failed last
+    seconds: float = 0.0  # of former attempts
+    started: float = field(default_factory=time.monotonic)
+    last_epoch: int = 0  # that was shown and judged
+    epochs_read: int = 0  # bytes of its epochs that were read
+    pruned: bool = False
+    asked_to_stop: bool = False
+    twins: list[Trial] = field(default_factory=list)
+
+
+@dataclass
+class Sweep:
+    """All that the loop works with.
+
+    prepare: (trial, id of the run to resume) -> the settings of its run. record_failure: (trial,
+    id of its run if it has one, error) -> id of the run, which is closed as FAILED. record_stop:
+    (trial, id of its run, reason): closes it as KILLED.
+    """
+
+    search: Search
+    total: int  # trials
+    folder: SweepFolder
+    pool: WorkerPool
+    table: LiveTable
+    stop: StopRequest
+    retries: int
+    local: bool
+    prepare: Callable[[Trial, str | None], Config]
+    record_failure: Callable[[Trial, str | None, str], str]
+    record_stop: Callable[[Trial, str, str], None]
+    running: dict[Any, RunningTrial] = field(default_factory=dict)  # by reference of the outcome
+    waiting: deque[RunningTrial] = field(default_factory=deque)  # for a worker, lost ones too
+    results: dict[int, TrialResult] = field(default_factory=dict)  # by the trial's number
+    queue_is_empty: bool = False  # the search has no trial any more
+
+
+def run_trials(sweep: Sweep) -> dict[int, TrialResult]:
+    """Run all trials of the search; returns how each ended.
+
+    After a signal the running trials save and stop; the same command later resumes the sweep.
+    """
+    while True:
+        try:
+            if sweep.stop.asked:
+                assert sweep.stop.signal is not None
+                _ask_all_to_stop(sweep, sweep.stop.signal)
+            else:
+                _fill(sweep)
+                sweep.pool.keep(_left(sweep))
+                sweep.table.at_once = max(sweep.table.at_once, len(sweep.running))
+            if not sweep.running and (
+                sweep.stop.asked or not (sweep.waiting or _queue_next(sweep))
+            ):
+                _stop_lost_ones(sweep)
+                return sweep.results
+            for reference, outcome in sweep.pool.wait(POLL_SECONDS):
+                _end_attempt(sweep, sweep.running.pop(reference), outcome)
+        except RayLost as lost:
+            _go_on_with_new_ray(sweep, lost)
+        for running in sweep.running.values():
+            _read_epochs(sweep, running)
+        sweep.table.refresh()
+
+
+def _go_on_with_new_ray(sweep: Sweep, lost: RayLost) -> None:
+    """Start Ray again; the trials that ran resume from their checkpoints.
+
+    Raises RunStopped where Ray ends again and again.
+    """
+    log.warning("sweep: %s", lost)
+    if not sweep.local:  # workers live on for a while after the head of their cluster
+        _ask_all_to_stop(sweep, sweep.stop.signal or signal.SIGTERM)
+    for reference in list(sweep.running):
+        outcome = AttemptOutcome("lost", 0.0, str(lost), reusable=False)
+        _end_attempt(sweep, sweep.running.pop(reference), outcome)
+    if sweep.stop.asked:
+        return
+    try:
+        sweep.pool.start_again()
+    except RayLost as again:
+        if not sweep.stop.asked:
+            raise RunStopped(f"sweep: {again}; the same command resumes the sweep", 1) from again
+
+
+def _stop_lost_ones(sweep: Sweep) -> None:
+    """Keep as stopped what was lost and had not started again before a signal."""
+    for running in sweep.waiting:
+        if running.attempt > 1:
+            _end_attempt(sweep, running, AttemptOutcome("stopped", 1e-3))  # the rest is counted
+
+
+def _fill(sweep: Sweep) -> None:
+    """Give each idle worker a trial, as long as there are any."""
+    while sweep.pool.idle:
+        check_ray()
+        if not sweep.waiting and not _queue_next(sweep):
+            return
+        _start(sweep, sweep.waiting.popleft())
+
+
+def _queue_next(sweep: Sweep) -> bool:
+    """Queue the next trial of the search that is not over already; False after the last."""
+    while (trial := sweep.search.next()) is not None:
+        before = sweep.folder.result(trial)
+        twin = next((r for r in sweep.running.values() if r.trial.key == trial.key), None)
+        if before is not None and before.over:
+            _close(sweep, trial, before, earlier=True)
+        elif twin is not None:
+            twin.twins.append(trial)
+        else:
+            spent = before.seconds if before is not None and before.state == "stopped" else 0.0
+            sweep.waiting.append(RunningTrial(trial, seconds=spent))
+            return True
+    sweep.queue_is_empty = True
+    return False
+
+
+def _left(sweep: Sweep) -> int:
+    """Trials that need a worker now or later, as far as is known."""
+    if sweep.queue_is_empty:
+        return len(sweep.running) + len(sweep.waiting)
+    return max(1, sweep.total - len(sweep.results))
+
+
+def _start(sweep: Sweep, running: RunningTrial) -> None:
+    """Give the trial to an idle worker, which resumes what an earlier attempt or command left."""
+    trial, resources = running.trial, sweep.pool.resources
+    folder = sweep.folder.start(trial, resources.replicas(trial.config))
+    run_id = folder.run_id()
+    running.started = time.monotonic()
+    job = TrialJob(
+        config=sweep.prepare(trial, run_id),
+        folder=folder,
+        restarts=running.attempt if run_id else running.attempt - 1,
+        threads=resources.cpus,
+        workers_per_trial=resources.workers_per_trial,
+        local=sweep.local,
+        environment={k: v for k, v in os.environ.items() if k.startswith("MLFLOW_")},
+    )
+    sweep.running[sweep.pool.submit(job)] = running
+    sweep.table.begin(trial, running.attempt, bool(run_id))
+
+
+def _read_epochs(sweep: Sweep, running: RunningTrial) -> None:
+    """Show the epochs that a trial has finished since the last look, and judge it by them."""
+    folder = sweep.folder.job(running.trial)
+    records, running.epochs_read = folder.new_epochs(running.epochs_read)
+    for record in records:
+        if record["epoch"] <= running.last_epoch:
+            continue
+        running.last_epoch = record["epoch"]
+        sweep.table.epoch(running.trial, record)
+        value = record["metrics"].get("val/dice")
+        last = record["epoch"] >= running.trial.config.epochs
+        if value is None or running.pruned:
+            continue
+        if sweep.search.should_prune(running.trial, record["epoch"], value) and not last:
+            running.pruned = True
+            folder.ask_to_prune()
+
+
+def _end_attempt(sweep: Sweep, running: RunningTrial, outcome: AttemptOutcome) -> None:
+    """Keep how an attempt ended, or queue the trial again."""
+    _read_epochs(sweep, running)
+    trial, folder = running.trial, sweep.folder.job(running.trial)
+    run_id = folder.run_id()
+    running.seconds += outcome.seconds or time.monotonic() - running.started
+    if outcome.output:
+        log.warning("trial %d: its worker wrote last:%s", trial.number, outcome.output)
+    if not sweep.stop.asked and _worth_another(sweep, running, outcome):
+        retry = f"retry {running.failures} of {sweep.retries}"
+        how = "which counts as no retry" if outcome.kind == "lost" else retry
+        sweep.table.lost(trial, outcome.error, how)
+        running.attempt += 1
+        sweep.waiting.append(running)
+        return
+    epochs = folder.epochs()
+    best, at = best_epoch(epochs)
+    early = running.pruned and len(epochs) < trial.config.epochs
+    state = {"finished": "pruned" if early else "finished", "stopped": "stopped"}.get(
+        outcome.kind, "failed"
+    )
+    if state == "failed" and sweep.stop.asked and outcome.kind in AGAIN:
+        state = "stopped"  # lost while it was stopping: the same command resumes it
+        if run_id:
+            sweep.record_stop(trial, run_id, f"stopped; {outcome.error}")
+    if state == "failed":
+        run_id = sweep.record_failure(trial, run_id, outcome.error + outcome.output)
+    result = TrialResult(
+        state=state,
+        best=best,
+        best_epoch=at,
+        epochs=len(epochs),
+        seconds=running.seconds,
+        attempts=running.attempt,
+        run_id=run_id or "",
+        error=outcome.error if state == "failed" else "",
+    )
+    sweep.folder.finish(trial, result)
+    for one in (trial, *running.twins):
+        _close(sweep, one, result)
+
+
+def _worth_another(sweep: Sweep, running: RunningTrial, outcome: AttemptOutcome) -> bool:
+    """Whether the trial starts again: the count starts anew with each finished epoch."""
+    if outcome.kind not in AGAIN:
+        return False
+    if running.last_epoch > running.failed_after:
+        running.failures = running.nodes_lost = 0
+        running.failed_after = running.last_epoch
+    if outcome.kind == "lost":
+        running.nodes_lost += 1
+        return running.nodes_lost <= MAX_NODES_LOST
+    running.failures += 1
+    return running.failures <= sweep.retries
+
+
+def _close(sweep: Sweep, trial: Trial, result: TrialResult, earlier: bool = False) -> None:
+    """Hand the result to the search and the table; earlier: it is of an earlier command."""
+    for record in sweep.folder.job(trial).epochs() if earlier else ():
+        if "val/dice" in record["metrics"]:
+            sweep.search.should_prune(trial, record["epoch"], record["metrics"]["val/dice"])
+    sweep.results[trial.number] = result
+    sweep.search.tell(trial, result)
+    sweep.table.end(trial, result, earlier)
+
+
+def _ask_all_to_stop(sweep: Sweep, number: int) -> None:
+    sweep.pool.stop_asked = sweep.pool.stop_asked or time.monotonic()
+    for running in sweep.running.values():
+        if not running.asked_to_stop:
+            running.asked_to_stop = True
+            sweep.folder.job(running.trial).ask_to_stop(number)

@@ -1,0 +1,195 @@
+"""Where trials come from and their results go: a grid, or an adaptive study."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from unet3d.config.schema import SweepConfig
+from unet3d.sweep.trial import Trial, TrialResult
+
+log = logging.getLogger(__name__)
+
+
+class Search(Protocol):
+    """Trials one by one, and the study that judges those that are running."""
+
+    def next(self) -> Trial | None: ...
+    def should_prune(self, trial: Trial, epoch: int, value: float) -> bool: ...
+    def tell(self, trial: Trial, result: TrialResult) -> None: ...
+
+
+class GridSearch:
+    """The trials that Hydra's own sweeper lists. Optuna judges them if early stopping is on."""
+
+    def __init__(self, trials: Iterable[Trial], settings: SweepConfig):
+        self.waiting = iter(trials)
+        self.study = _quiet_study(pruner=make_pruner(settings)) if stops_early(settings) else None
+        self.asked: dict[int, Any] = {}
+
+    def next(self) -> Trial | None:
+        """The next of the list, None after the last."""
+        trial = next(self.waiting, None)
+        if trial is not None and self.study is not None:
+            self.asked[trial.number] = self.study.ask()
+        return trial
+
+    def should_prune(self, trial: Trial, epoch: int, value: float) -> bool:
+        """Whether the trial shall stop after val/dice `value` at `epoch`."""
+        return self.study is not None and judge(self.asked[trial.number], epoch, value)
+
+    def tell(self, trial: Trial, result: TrialResult) -> None:
+        """How the trial ended."""
+        if self.study is not None:
+            tell_study(self.study, self.asked[trial.number], result)
+
+
+class OptunaSearch:
+    """Trials that an Optuna study asks for; its database lets a later command resume it.
+
+    make_trial: (number, {key: value}) -> Trial. distributions: Optuna's, by key.
+    """
+
+    def __init__(
+        self,
+        study: Any,
+        distributions: dict[str, Any],
+        make_trial: Callable[[int, dict[str, Any]], Trial],
+        trials: int,
+    ):
+        self.study, self.distributions = study, distributions
+        self.make_trial = make_trial
+        self.asked: dict[int, Any] = {}
+        self.left = trials - self._ask_again()
+
+    def _ask_again(self) -> int:
+        """Queue what an earlier command left open and what failed; returns how many are over."""
+        from optuna.trial import TrialState
+
+        trials = self.study.get_trials(deepcopy=False)
+        of = {state: [t for t in trials if t.state == state] for state in TrialState}
+        over = [*of[TrialState.COMPLETE], *of[TrialState.PRUNED]]
+        settled = [t.params for t in over]
+        settled += [t.system_attrs.get("fixed_params") for t in of[TrialState.WAITING]]
+        for trial in [*of[TrialState.RUNNING], *of[TrialState.FAIL]]:
+            if trial.state == TrialState.RUNNING:
+                self.study.tell(trial.number, state=TrialState.FAIL)
+            if trial.params and trial.params not in settled:
+                self.study.enqueue_trial(trial.params)
+                settled.append(trial.params)
+        return len(over)
+
+    def next(self) -> Trial | None:
+        """What the study asks for next, None after the last."""
+        if self.left <= 0:
+            return None
+        self.left -= 1
+        asked = self.study.ask(self.distributions)
+        trial = self.make_trial(asked.number, asked.params)
+        self.asked[trial.number] = asked
+        return trial
+
+    def should_prune(self, trial: Trial, epoch: int, value: float) -> bool:
+        """Whether the trial shall stop after val/dice `value` at `epoch`."""
+        return judge(self.asked[trial.number], epoch, value)
+
+    def tell(self, trial: Trial, result: TrialResult) -> None:
+        """How the trial ended; the study learns from it."""
+        tell_study(self.study, self.asked[trial.number], result)
+
+
+def stops_early(settings: SweepConfig) -> bool:
+    """Whether trials that fall behind are stopped."""
+    return settings.early_stopping != "none"
+
+
+def judge(asked: Any, epoch: int, value: float) -> bool:
+    """Report an epoch's value to Optuna; True where its pruner stops the trial."""
+    asked.report(value, epoch)
+    return asked.should_prune()
+
+
+def tell_study(study: Any, asked: Any, result: TrialResult) -> None:
+    """Report to Optuna how a trial ended; one that the user stopped stays open."""
+    from optuna.trial import TrialState
+
+    if result.state == "pruned":
+        study.tell(asked, state=TrialState.PRUNED)
+    elif result.state == "finished" and result.best is not None:
+        study.tell(asked, result.best)
+    elif result.state == "failed":
+        study.tell(asked, state=TrialState.FAIL)
+
+
+def make_pruner(settings: SweepConfig) -> Any:
+    """Optuna's pruner: asynchronous successive halving (Li et al. 2020), median rule or none."""
+    from optuna import pruners
+
+    if settings.early_stopping == "asha":
+        return pruners.SuccessiveHalvingPruner(
+            min_resource=settings.min_epochs, reduction_factor=settings.reduction_factor
+        )
+    if settings.early_stopping == "median":
+        return pruners.MedianPruner(
+            n_startup_trials=settings.startup_trials, n_warmup_steps=settings.min_epochs
+        )
+    return pruners.NopPruner()
+
+
+def _quiet_study(**settings: Any) -> Any:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(direction="maximize", **settings)
+
+
+def make_study(settings: SweepConfig, name: str, url: str) -> Any:
+    """The study in its database, new or as it was left.
+
+    Raises RunError where the database cannot be used, or a sampler lacks its package.
+    """
+    import optuna
+
+    from unet3d.errors import RunError
+
+    try:
+        study = _quiet_study(
+            study_name=name,
+            storage=optuna.storages.RDBStorage(url),
+            load_if_exists=True,
+            pruner=make_pruner(settings),
+        )
+        before = len(study.get_trials(deepcopy=False))
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200]
+        raise RunError(f"sweep.storage: {url} cannot be used ({reason})") from error
+    try:
+        study.sampler = _make_sampler(settings, before)
+    except ImportError as error:
+        raise RunError(
+            f"sweep.sampler: {settings.sampler} needs a package ({error}); install it, or type "
+            "sweep.sampler=tpe"
+        ) from error
+    return study
+
+
+def _make_sampler(settings: SweepConfig, before: int) -> Any:
+    """before: how many trials the study has; a sampler of the same seed would repeat them."""
+    from optuna import samplers
+
+    seed = settings.seed + before
+    if settings.sampler == "tpe":
+        # A running trial counts as poor, so that two slots do not try the same values.
+        return samplers.TPESampler(seed=seed, constant_liar=True)
+    if settings.sampler == "cmaes":
+        import cmaes  # noqa: F401, imported here, where a missing package becomes a message
+
+        return samplers.CmaEsSampler(seed=seed)
+    if settings.sampler == "gp":
+        import torch  # noqa: F401
+
+        return samplers.GPSampler(seed=seed)
+    if settings.sampler == "qmc":  # its place in the sequence is kept in the study
+        return samplers.QMCSampler(seed=settings.seed)
+    return samplers.RandomSampler(seed=seed)
