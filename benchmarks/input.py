@@ -177,11 +177,11 @@ def write_records(root: Path, folder: Path) -> None:
     import nibabel
     import tensorflow as tf
 
-    from unet3d.datasets.decathlon import read_dataset
+    from unet3d.datasets.decathlon import read_decathlon
 
-    dataset = read_dataset(root)
+    dataset = read_decathlon(root)
     for case in dataset.cases:
-        image = nibabel.load(dataset.file(case.image)).get_fdata(dtype=np.float32)
+        image = nibabel.load(dataset.file(case.images[0])).get_fdata(dtype=np.float32)
         label = np.asarray(nibabel.load(dataset.file(case.label)).dataobj, np.uint8)
         features = {
             key: tf.train.Feature(

@@ -23,7 +23,8 @@ import nibabel
 import numpy as np
 
 from unet3d.config.schema import DataConfig, PhantomConfig
-from unet3d.datasets.decathlon import Case, Dataset, read_dataset
+from unet3d.datasets.dataset import Case, Dataset
+from unet3d.datasets.decathlon import read_decathlon
 from unet3d.datasets.phantom import write_nifti, write_phantoms
 from unet3d.preprocessing.array_pool import read_window
 from unet3d.preprocessing.case import build_case, write_array
@@ -48,14 +49,14 @@ def make_dataset(root: Path, cases: int) -> Dataset:
     if not REAL.is_dir():
         print(f"the real cases are not at {REAL.name}: phantoms of 240 x 240 x 155 instead")
         write_phantoms(root, PhantomConfig(cases=cases, shape=[240, 240, 155], spacing=[1, 1, 1]))
-        return read_dataset(root)
-    real = read_dataset(REAL)
+        return read_decathlon(root)
+    real = read_decathlon(REAL)
     chosen = [real.cases[index % len(real.cases)] for index in range(cases)]
     print(f"{cases} real cases, their sequences tiled to four")
     entries = []
     for index, case in enumerate(chosen):
         names = {"image": f"imagesTr/{index}.nii.gz", "label": f"labelsTr/{index}.nii.gz"}
-        for kind, source in (("image", case.image), ("label", case.label)):
+        for kind, source in (("image", case.images[0]), ("label", case.label)):
             volume = nibabel.nifti1.load(real.file(source))
             voxels = np.asanyarray(volume.dataobj)
             if kind == "image":
@@ -69,14 +70,14 @@ def make_dataset(root: Path, cases: int) -> Dataset:
         "training": entries,
     }
     (root / "dataset.json").write_text(json.dumps(description))
-    return read_dataset(root)
+    return read_decathlon(root)
 
 
 def straightforward(dataset: Dataset, case: Case, path: Path) -> None:
     """The recipe compared with."""
     import tensorflow as tf
 
-    image = nibabel.nifti1.load(dataset.file(case.image)).get_fdata()
+    image = nibabel.nifti1.load(dataset.file(case.images[0])).get_fdata()
     label = nibabel.nifti1.load(dataset.file(case.label)).get_fdata()
     for channel in range(image.shape[3]):
         values = image[..., channel]
@@ -149,7 +150,7 @@ def _compare_formats(dataset: Dataset, folder: Path, repeat: int) -> None:
     np.save(path, image)
     _row(".npy memory map", path, windows, lambda w: np.array(np.load(path, mmap_mode="r")[w]))
     record = folder / f"{case.id}.tfrecord"
-    shape = nibabel.nifti1.load(dataset.file(case.image)).shape
+    shape = nibabel.nifti1.load(dataset.file(case.images[0])).shape
     _row("TFRecord float32", record, windows[:5], lambda w: _from_record(record, shape)[w].copy())
 
 

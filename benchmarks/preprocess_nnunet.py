@@ -111,7 +111,7 @@ def prepare(folder: Path, cases: int) -> None:
     for name in ("imagesTr", "labelsTr"):
         (raw / name).mkdir(parents=True)
     for number, case in enumerate(dataset.cases):
-        volume = nibabel.nifti1.load(dataset.file(case.image))
+        volume = nibabel.nifti1.load(dataset.file(case.images[0]))
         image = np.asanyarray(volume.dataobj)
         for channel in range(image.shape[3]):
             voxels = image[..., channel]
@@ -132,10 +132,10 @@ def prepare(folder: Path, cases: int) -> None:
 def ours(folder: Path) -> dict[str, Any]:
     """build_case of every case, on this thread."""
     from unet3d.config.schema import DataConfig
-    from unet3d.datasets.decathlon import read_dataset
+    from unet3d.datasets.decathlon import read_decathlon
     from unet3d.preprocessing.case import build_case
 
-    dataset = read_dataset(folder / "decathlon")
+    dataset = read_decathlon(folder / "decathlon")
     data = DataConfig(name="benchmark", root=str(dataset.root))
     with tempfile.TemporaryDirectory(dir=folder) as name:
 

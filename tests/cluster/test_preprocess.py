@@ -24,7 +24,7 @@ from unet3d.cluster.preprocess import (
     preprocess_in_cluster,
 )
 from unet3d.config.schema import Config, DataConfig, PhantomConfig
-from unet3d.datasets.decathlon import read_dataset
+from unet3d.datasets.decathlon import read_decathlon
 from unet3d.errors import DataError, RunError
 from unet3d.preprocessing.checksum import file_crc32
 from unet3d.preprocessing.preprocess import preprocess
@@ -119,7 +119,7 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, cluster: Any) -> None:
 def test_a_node_that_sees_too_little_is_named(tmp_path: Path) -> None:
     """Neither a first look nor a later case goes on where data or store are not shared."""
     root = write_dataset(tmp_path / "raw", cases=1)
-    dataset = read_dataset(root)
+    dataset = read_decathlon(root)
     job = PreprocessJob(
         dataset, data_config(tmp_path), tmp_path / "stores" / "s", tmp_path / "no job"
     )

@@ -5,13 +5,13 @@ import json
 import pytest
 
 from tests.nifti_files import write_dataset
-from unet3d.datasets.decathlon import read_dataset
+from unet3d.datasets.decathlon import read_decathlon
 from unet3d.errors import DataError
 
 
 def test_reads_the_decathlon_layout(tmp_path):
     """Channels keep their order, the background is no label, and cases are sorted by id."""
-    dataset = read_dataset(write_dataset(tmp_path, cases=2))
+    dataset = read_decathlon(write_dataset(tmp_path, cases=2))
     assert dataset.channels == ("sequence 0", "sequence 1")
     assert dataset.labels == {1: "edema", 2: "core"}
     assert [case.id for case in dataset.cases] == ["case_0", "case_1"]
@@ -37,7 +37,7 @@ def test_a_malformed_description_is_one_clear_error(tmp_path, change, message):
     change(description)
     (tmp_path / "dataset.json").write_text(json.dumps(description))
     with pytest.raises(DataError, match=message) as caught:
-        read_dataset(tmp_path)
+        read_decathlon(tmp_path)
     assert "dataset.json" in str(caught.value)
 
 
@@ -47,4 +47,4 @@ def test_no_description_or_no_json(tmp_path, text):
     if text is not None:
         (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(DataError, match="dataset.json"):
-        read_dataset(tmp_path)
+        read_decathlon(tmp_path)

@@ -21,7 +21,7 @@ from tests.datasets.archive_server import ArchiveServer, serve
 from unet3d.config.compose import compose_config, stored_config
 from unet3d.config.schema import DataConfig, PhantomConfig, SourceConfig, as_dict
 from unet3d.datasets import http as transfer
-from unet3d.datasets.decathlon import read_dataset
+from unet3d.datasets.decathlon import read_decathlon
 from unet3d.datasets.download import download
 from unet3d.datasets.phantom import write_phantoms
 from unet3d.errors import ConfigError, DataError
@@ -124,7 +124,7 @@ def test_the_command_goes_on_after_kill_9_and_ends_at_once_when_all_is_there(
     assert server.asked == [None, f"bytes={held}-"]
     assert server.sent[1] == len(server.content) - held
     assert output.endswith(f"2 cases in {root}\n")
-    assert [case.id for case in read_dataset(root).cases] == NAMES and left(root) == []
+    assert [case.id for case in read_decathlon(root).cases] == NAMES and left(root) == []
     assert not list(root.rglob("._*"))
     output, _ = (third := start(server, root)).communicate(timeout=60)
     assert third.returncode == 0 and "already exists" in output and len(server.asked) == 2

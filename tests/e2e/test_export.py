@@ -23,7 +23,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.e2e.commands import REPOSITORY, only_run, run
-from unet3d.datasets.decathlon import read_dataset
+from unet3d.datasets.decathlon import read_decathlon
 
 SETTINGS = ("epochs=2", "steps_per_epoch=20", "lr=1e-2", "tracking.system_metrics=false")
 
@@ -67,8 +67,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         folder, "export", f"run={run_id}", "output=models", "format=all", "register=phantom"
     )
     assert code == 0 and "Traceback" not in told, told
-    dataset = read_dataset(folder / "outputs" / "phantom_smoke")
-    scan = dataset.file(dataset.cases[0].image)
+    dataset = read_decathlon(folder / "outputs" / "phantom_smoke")
+    scan = dataset.file(dataset.cases[0].images[0])
     return Exported(folder, run_id, folder / "models", told, scan)
 
 

@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.e2e.commands import REPOSITORY, run
-from unet3d.datasets.decathlon import read_dataset
+from unet3d.datasets.decathlon import read_decathlon
 
 SETTINGS = ("epochs=3", "steps_per_epoch=30", "lr=1e-2", "tracking.system_metrics=false")
 
@@ -40,10 +40,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedNetwork:
         (new,) = {path.name for path in (folder / "outputs" / "runs").iterdir()} - set(ids)
         ids.append(new)
     root = folder / "outputs" / "phantom_smoke"
-    dataset = read_dataset(root)
+    dataset = read_decathlon(root)
     case = dataset.cases[0]
     return TrainedNetwork(
-        folder, (ids[0], ids[1]), dataset.file(case.image), dataset.file(case.label)
+        folder, (ids[0], ids[1]), dataset.file(case.images[0]), dataset.file(case.label)
     )
 
 

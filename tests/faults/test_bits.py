@@ -14,7 +14,7 @@ import pytest
 from tests.faults.damage import flip_bit, forget, replace_content
 from tests.nifti_files import config, write_dataset
 from tests.small import small_config
-from unet3d.datasets.decathlon import read_dataset
+from unet3d.datasets.decathlon import read_decathlon
 from unet3d.errors import DataError, RunError
 from unet3d.preprocessing import first_read
 from unet3d.preprocessing.array_pool import HANDLES
@@ -119,7 +119,7 @@ def test_a_training_ends_with_the_readers_own_line(tmp_path: Path) -> None:
 
 def test_a_gzip_of_several_parts_is_known_by_its_content(tmp_path: Path) -> None:
     """As bgzip writes it: the trailer is of an empty part. Other files keep their store's key."""
-    dataset = read_dataset(write_dataset(tmp_path / "raw", cases=1))
+    dataset = read_decathlon(write_dataset(tmp_path / "raw", cases=1))
     image = tmp_path / "raw" / "imagesTr" / "case_0.nii.gz"
     before = input_identity(dataset)
     content = image.read_bytes()

@@ -12,7 +12,7 @@ import pytest
 from tests.nifti_files import write_dataset
 from unet3d.config.compose import compose_config
 from unet3d.config.schema import DataConfig, PredictConfig
-from unet3d.datasets.decathlon import read_dataset
+from unet3d.datasets.decathlon import read_decathlon
 from unet3d.datasets.label_files import chosen_regions, label_files
 from unet3d.errors import ConfigError, DataError
 from unet3d.inference.predict import _outputs
@@ -60,7 +60,7 @@ def test_a_description_names_nothing_twice(
     assert old in text
     path.write_text(text.replace(old, new))
     with pytest.raises(DataError, match=message):
-        read_dataset(tmp_path)
+        read_decathlon(tmp_path)
 
 
 def files(folder: Path, *names: str) -> str:

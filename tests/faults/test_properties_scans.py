@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import label
 
 from tests.nifti_files import LPS
-from unet3d.datasets.decathlon import Dataset, read_dataset
+from unet3d.datasets.dataset import Dataset
+from unet3d.datasets.decathlon import read_decathlon
 from unet3d.datasets.nifti import read_header, read_voxels, to_file_units
 from unet3d.errors import DataError
 from unet3d.preprocessing.background import background_value, differs, fill_enclosed
@@ -155,7 +156,7 @@ def _read_json(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "dataset.json").write_bytes(content)
         try:
-            dataset = read_dataset(Path(folder))
+            dataset = read_decathlon(Path(folder))
         except DataError as error:
             assert "dataset.json" in str(error) and "\n" not in str(error)
             assert len(str(error)) < 600 + len(folder)
@@ -169,7 +170,7 @@ def _check(dataset: Dataset, content: Any) -> None:
     assert set(dataset.labels) == {int(key) for key in content["labels"]} - {0}
     assert len(dataset.channels) == len(content["modality"])
     for case in dataset.cases:
-        for relative in (case.image, case.label):
+        for relative in (*case.images, case.label):
             try:
                 path = dataset.file(relative)
             except DataError:

@@ -21,7 +21,7 @@ import pytest
 from tests.nifti_files import LPS, config, save, volumes, write_dataset
 from unet3d.config.schema import AugmentConfig, ViewConfig
 from unet3d.datasets import nifti
-from unet3d.datasets.decathlon import read_dataset
+from unet3d.datasets.decathlon import read_decathlon
 from unet3d.datasets.label_files import label_files, read_labels
 from unet3d.datasets.nifti import read_header, read_voxels
 from unet3d.errors import DataError
@@ -352,7 +352,7 @@ def test_a_folder_is_named_for_its_layout(
     root.mkdir()
     make(root)
     with pytest.raises(DataError, match=message) as caught:
-        read_dataset(root)
+        read_decathlon(root)
     assert "dataset.json" in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -374,12 +374,12 @@ def test_paths_of_dataset_json(tmp_path, change, message):
     text += change + ', "label": "l.nii.gz"}]}'
     (tmp_path / "dataset.json").write_text(text)
     if message is None:
-        dataset = read_dataset(tmp_path)
+        dataset = read_decathlon(tmp_path)
         with pytest.raises(DataError, match="outside the data set's folder"):
-            dataset.file(dataset.cases[0].image)
+            dataset.file(dataset.cases[0].images[0])
         return
     with pytest.raises(DataError, match=message) as caught:
-        read_dataset(tmp_path)
+        read_decathlon(tmp_path)
     assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
 
 
@@ -391,7 +391,7 @@ def test_a_label_that_is_named_twice_is_not_dropped(tmp_path, labels):
         f'"labels": {labels}}}'
     )
     with pytest.raises(DataError, match="twice"):
-        read_dataset(tmp_path)
+        read_decathlon(tmp_path)
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):

@@ -22,7 +22,7 @@ from tests.nifti_files import config as data_config
 from tests.small import small_config
 from unet3d.cluster import preprocess as module
 from unet3d.config.schema import PhantomConfig
-from unet3d.datasets.decathlon import read_dataset
+from unet3d.datasets.decathlon import read_decathlon
 from unet3d.datasets.phantom import ensure_phantoms
 from unet3d.distributed.stop import signals_held, stop_requests, stopped_by_signals
 from unet3d.errors import RunStopped
@@ -180,7 +180,7 @@ def test_signals_while_cases_are_built_over_ray(
     data = data_config(tmp_path, phantom=PhantomConfig(cases=3, shape=[32, 32, 32]))
     config = replace(small_config(tmp_path, "parallel=experiment"), data=data)
     ensure_phantoms(Path(data.root), data.phantom)
-    dataset = read_dataset(Path(data.root))
+    dataset = read_decathlon(Path(data.root))
     (tmp_path / "s" / "cases").mkdir(parents=True)
     with pytest.raises(RunStopped) as stopped, stopped_by_signals("the line"):
         for _ in module.spread_cases(config, dataset, dataset.cases, data, tmp_path / "s"):

@@ -23,7 +23,7 @@ from unet3d.cluster.local_ray import (
 from unet3d.cluster.nodes import Node, alive_nodes, serving, wait_for_nodes
 from unet3d.cluster.ray_cluster import ray_cluster
 from unet3d.config.schema import Config, DataConfig
-from unet3d.datasets.decathlon import Case, Dataset
+from unet3d.datasets.dataset import Case, Dataset
 from unet3d.distributed.stop import signals_held
 from unet3d.errors import DataError, RunError, RunStopped
 from unet3d.files import remove_stale, temporary_folder
@@ -63,9 +63,8 @@ def clean_and_check(job: PreprocessJob) -> str | None:
 
 def node_problem(job: PreprocessJob) -> str | None:
     """Why this node cannot build cases of the store, with its name; None where it can."""
-    description = job.dataset.root / "dataset.json"
     for key, folder, visible in (
-        ("data.root", job.dataset.root, description.is_file()),
+        ("data.root", job.dataset.root, job.dataset.description.exists()),
         ("data.store", job.path.parent, job.marker.is_dir()),
     ):
         if not visible:

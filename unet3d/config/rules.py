@@ -30,6 +30,7 @@ def check_config(config: Config) -> None:
         )
     _check_parallel(config)
     check_regions(config.data.regions)
+    check_labels(config.data.labels)
     _check_patch(config.data.patch, config.model.stride)
     _check_batch_memory(config)
 
@@ -97,6 +98,21 @@ def check_regions(regions: Any, key: str = "data.regions") -> None:
                 f"{key}.{name}: {values} is not possible; "
                 "it must be a list of label values, as in [1,2]"
             )
+
+
+def check_labels(labels: Any) -> None:
+    """ConfigError unless `labels` is None, or maps label values to names."""
+    if labels is None:
+        return
+    valid = isinstance(labels, dict) and all(
+        re.fullmatch(r"[0-9]{1,3}", str(value)) and isinstance(name, str)
+        for value, name in labels.items()
+    )
+    if not valid or not labels:
+        raise ConfigError(
+            f"data.labels: {labels} is not possible; write {{1: edema, 2: tumour}}, a name for "
+            "each label value"
+        )
 
 
 def check_names(config: Config) -> None:

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -16,8 +17,9 @@ from rich.filesize import decimal
 
 from unet3d.config.schema import DataConfig, SourceConfig
 from unet3d.datasets.archive import ArchiveError, unpack
-from unet3d.datasets.decathlon import Dataset, read_dataset
+from unet3d.datasets.dataset import Dataset
 from unet3d.datasets.http import Version, transfer
+from unet3d.datasets.read import read_dataset
 from unet3d.errors import ConfigError, DataError
 from unet3d.files import exclusive_lock, publish, remove_stale, temporary_folder
 
@@ -45,14 +47,14 @@ def download(data: DataConfig) -> Dataset:
 def _ensure_downloaded(data: DataConfig, root: Path) -> Dataset:
     if (root / "dataset.json").exists():
         log.info("download: %s already exists", root)
-        return read_dataset(root)
+        return read_dataset(data)
     source = _source(data)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DataError(f"{root}: not empty, but not a data set; set data.root elsewhere")
     with _work_folder(root) as work:
         if not (root / "dataset.json").exists():  # unless another process was faster
-            _fetch_and_unpack(source, root, work)
-    return read_dataset(root)
+            _fetch_and_unpack(data, source, root, work)
+    return read_dataset(data)
 
 
 def _source(data: DataConfig) -> SourceConfig:
@@ -85,7 +87,7 @@ def _work_folder(root: Path) -> Iterator[Path]:
                 shutil.rmtree(work)
 
 
-def _fetch_and_unpack(source: SourceConfig, root: Path, work: Path) -> None:
+def _fetch_and_unpack(data: DataConfig, source: SourceConfig, root: Path, work: Path) -> None:
     assert source.url is not None
     remove_stale(root.parent)
     beside = root.parent / _archive_name(source.url, root)
@@ -100,7 +102,7 @@ def _fetch_and_unpack(source: SourceConfig, root: Path, work: Path) -> None:
     with temporary_folder(root) as folder:
         try:
             unpack(archive, folder)
-            _check_data_set(folder)
+            _check_data_set(replace(data, root=str(folder)))
         except DataError as error:
             if isinstance(error, ArchiveError) and not users_own:
                 archive.unlink()  # it would only be refused again
@@ -185,8 +187,8 @@ def _check_disk(place: Path, missing: int, whole: int) -> None:
         )
 
 
-def _check_data_set(folder: Path) -> None:
+def _check_data_set(data: DataConfig) -> None:
     try:
-        read_dataset(folder)
+        read_dataset(data)
     except DataError as error:
-        raise ArchiveError(str(error).replace(f"{folder}{os.sep}", "")) from error
+        raise ArchiveError(str(error).replace(f"{data.root}{os.sep}", "")) from error

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from unet3d.datasets.decathlon import Case, Dataset
-from unet3d.datasets.nifti import Header, check_not_slice, read_header
+from unet3d.datasets.dataset import Case, Dataset
+from unet3d.datasets.nifti import Header, check_not_slice
+from unet3d.datasets.volumes import read_header
 from unet3d.errors import DataError
 
 TOLERANCE = 0.25  # voxels, at the corner that lies furthest away: writers round their affines
@@ -40,21 +41,30 @@ def check_same_grid(
         )
 
 
-def check_headers(dataset: Dataset, case: Case, geometry: str) -> tuple[Header, Header]:
-    """The headers of a case's image and label. Raises DataError unless they match.
+def check_headers(dataset: Dataset, case: Case, geometry: str) -> Header:
+    """The header of a case's first image. Raises DataError unless all of its files match it.
 
     geometry: `data.geometry`.
     """
-    image_path, label_path = dataset.file(case.image), dataset.file(case.label)
-    image, label = read_header(image_path), read_header(label_path)
-    check_not_slice(image_path, image)
-    channels = image.shape[3] if len(image.shape) == 4 else 1
+    first, *others = dataset.images(case)
+    label_path = dataset.file(case.label)
+    image = read_header(first)
+    headers = [image]
+    for path in others:
+        headers.append(read_header(path))
+        check_same_grid(path, headers[-1], first, image, geometry, "data.geometry")
+    label = read_header(label_path)
+    check_not_slice(first, image)
+    channels = sum(h.shape[3] if len(h.shape) == 4 else 1 for h in headers)
     if channels != len(dataset.channels):
         raise DataError(
-            f"{image_path}: shape {image.shape} holds {channels} channels; "
-            f"dataset.json names {len(dataset.channels)}"
+            f"{first}: shape {image.shape} holds {channels} channels; "
+            f"{dataset.description.name} names {len(dataset.channels)}"
+            if not others
+            else f"{first}: with {len(others)} more files it holds {channels} channels; "
+            f"{dataset.description.name} names {len(dataset.channels)}"
         )
     if len(label.shape) != 3:
         raise DataError(f"{label_path}: a label must be 3D, not of shape {label.shape}")
-    check_same_grid(label_path, label, image_path, image, geometry, "data.geometry")
-    return image, label
+    check_same_grid(label_path, label, first, image, geometry, "data.geometry")
+    return image

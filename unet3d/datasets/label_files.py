@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from unet3d.config.rules import check_region_names, check_regions
-from unet3d.datasets.decathlon import NIFTI_SUFFIXES
-from unet3d.datasets.nifti import Header, read_voxels, to_file_units
+from unet3d.datasets.image_files import without_suffix
+from unet3d.datasets.nifti import Header, to_file_units
+from unet3d.datasets.volumes import read_voxels
 from unet3d.errors import ConfigError, DataError
 
 WHOLE = 1e-3  # how far a label may be from a whole number
@@ -30,10 +31,9 @@ def label_files(folder: Path) -> dict[str, Path]:
         raise DataError(f"{folder}: not a folder of .nii.gz files")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        suffix = next((suffix for suffix in NIFTI_SUFFIXES if path.name.endswith(suffix)), None)
-        if suffix is None or path.name.startswith("."):
+        stem = without_suffix(path.name)
+        if stem is None:
             continue
-        stem = path.name[: -len(suffix)]
         if stem in found:
             raise DataError(f"{path}: {found[stem].name} is of the same case; keep one of them")
         found[stem] = path

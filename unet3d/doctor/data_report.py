@@ -94,7 +94,7 @@ def suggestions(
         yield "spacing", f"{spacing}; the spacings of the files differ"
         overrides.append(f"'data.spacing=[{','.join(f'{mm:g}' for mm in chosen.mm)}]'")
     shapes = {c.id: resampled_shape(c.cropped, c.spacing, list(chosen.mm)) for c in cases}
-    volume = planned_volume(shapes, make_split(store.cases, config.data).train)
+    volume = planned_volume(shapes, make_split(store.cases, config.data, store.source).train)
     step = replicas * config.accumulate
     least = max(step, config.batch_size)
     patch, reason = plan_patch(config, volume, chosen.mm, model, memory, least // step)

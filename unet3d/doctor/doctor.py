@@ -98,9 +98,9 @@ def _data_rows(config: Config) -> Iterator[tuple[str, str]]:
     if data.phantom and _to_be_generated(config):
         yield "cases", f"{data.phantom.cases}, generated on first use"
         return
-    from unet3d.datasets.decathlon import read_dataset
+    from unet3d.datasets.read import read_dataset
 
-    dataset = read_dataset(Path(data.root))
+    dataset = read_dataset(data)
     yield "cases", str(len(dataset.cases))
     yield "sequences", ", ".join(dataset.channels)
     yield "labels", ", ".join(f"{value} {name}" for value, name in sorted(dataset.labels.items()))
@@ -112,9 +112,9 @@ def _data_shape(config: Config) -> tuple[int, int]:
 
     if _to_be_generated(config):
         return 4, len(config.data.regions or {}) or 3
-    from unet3d.datasets.decathlon import read_dataset
+    from unet3d.datasets.read import read_dataset
 
-    dataset = read_dataset(Path(config.data.root))
+    dataset = read_dataset(config.data)
     return len(dataset.channels), len(make_targets(config.data, dataset.labels).names)
 
 
@@ -139,7 +139,8 @@ def _network_rows(config: Config, model: Any, store: Store | None) -> Iterator[t
         if store is None:
             yield "memory to train", "data.patch=auto is chosen once the store is built"
             return
-        volume, spacing = stored_volume(store, make_split(store.cases, config.data).train)
+        train = make_split(store.cases, config.data, store.source).train
+        volume, spacing = stored_volume(store, train)
         memory = replica_memory(config, SINGLE_WORKER, local)
         patch, reason = plan_patch(config, volume, spacing, model, memory, batch)
         yield "data.patch=auto", reason

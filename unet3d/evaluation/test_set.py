@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unet3d.config.schema import Config, EvaluateConfig, ViewConfig
-from unet3d.datasets.decathlon import Case, Dataset, read_dataset
+from unet3d.datasets.dataset import Case, Dataset
 from unet3d.datasets.label_files import Regions
+from unet3d.datasets.read import read_dataset
 from unet3d.errors import ConfigError, RunError
 from unet3d.evaluation.region_metrics import ScoreRow
 from unet3d.evaluation.score import Pair, score_all
@@ -80,10 +81,10 @@ def _test_cases(config: Config, settings: EvaluateConfig) -> tuple[Dataset, list
     """
     data = replace(config.data, changed=settings.changed)
     config = replace(config, resume=settings.run, output_dir=settings.output_dir, data=data)
-    dataset = read_dataset(Path(data.root))
+    dataset = read_dataset(data)
     record = recorded_split(config)
     if record is None:
-        names = set(make_split(preprocess(data).cases, data).test)
+        names = set(make_split(preprocess(data).cases, data, dataset).test)
     else:
         names = set(record.split.test)
         kept = replace(dataset, cases=tuple(case for case in dataset.cases if case.id in names))
@@ -113,7 +114,7 @@ def _segmented(
 
     for case in cases:
         start = time.perf_counter()
-        scan = Scan(case.id, (dataset.file(case.image),))
+        scan = Scan(case.id, dataset.images(case))
         labels = segment_scan([trained], scan, settings.overlap, settings.tta, settings.postprocess)
         path = folder / f"{case.id}.nii.gz"
         write_segmentation(path, labels, scan.files[0])
@@ -133,7 +134,7 @@ def draw_overlays(
     files = {case.id: case for case in dataset.cases}
     for rank, name in chosen_cases(rows).items():
         settings = ViewConfig(
-            image=str(dataset.file(files[name].image)),
+            image=str(dataset.images(files[name])[0]),
             pred=str(folder / "predictions" / f"{name}.nii.gz"),
             truth=str(dataset.file(files[name].label)),
             regions=regions,

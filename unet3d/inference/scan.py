@@ -12,9 +12,10 @@ import numpy as np
 
 from unet3d.config.command_line import expand_home
 from unet3d.config.schema import DataConfig
-from unet3d.datasets.decathlon import NIFTI_SUFFIXES
 from unet3d.datasets.grids import check_same_grid
-from unet3d.datasets.nifti import Header, read_scan
+from unet3d.datasets.image_files import NIFTI_SUFFIXES, without_suffix
+from unet3d.datasets.nifti import Header
+from unet3d.datasets.volumes import read_header, read_scan
 from unet3d.errors import DataError
 from unet3d.preprocessing.case import standard_image, stored_spacing
 from unet3d.preprocessing.geometry import Geometry
@@ -51,7 +52,7 @@ def find_scans(given: str, channels: int) -> list[Scan]:
         found = sorted(paths[0].iterdir())
     except OSError as error:
         raise DataError(f"input: {paths[0]} cannot be read ({error.strerror})") from error
-    files = [p for p in found if p.name.endswith(NIFTI_SUFFIXES) and not p.name.startswith(".")]
+    files = [path for path in found if without_suffix(path.name) is not None]
     if not files:
         raise DataError(f"input: {paths[0]} contains no .nii.gz or .nii file")
     scans: dict[str, Scan] = {}
@@ -118,11 +119,11 @@ def _unquoted(part: str) -> str:
 
 
 def stem(path: Path) -> str:
-    """A file's name without .nii.gz or .nii. Raises DataError for any other ending."""
-    for suffix in NIFTI_SUFFIXES:
-        if path.name.endswith(suffix):
-            return path.name[: -len(suffix)]
-    raise DataError(f"{path}: not a .nii.gz or .nii file")
+    """A file's name without .nii.gz or another image's ending. Raises DataError for any other."""
+    name = without_suffix(path.name)
+    if name is None:
+        raise DataError(f"{path}: not a .nii.gz or .nii file")
+    return name
 
 
 def prepare_scan(scan: Scan, data: DataConfig, names: Sequence[str]) -> PreparedScan:
@@ -161,17 +162,11 @@ def write_segmentation(path: Path, labels: np.ndarray, like: Path) -> None:
     """
     import nibabel
 
-    source: Any = nibabel.load(like)
-    kind = nibabel.Nifti2Image if isinstance(source, nibabel.Nifti2Image) else nibabel.Nifti1Image
-    header = source.header.copy()
-    header.set_data_dtype(np.uint8)
-    header.set_slope_inter(1, 0)
-    header["cal_max"] = header["cal_min"] = 0
-    image = kind(labels.astype(np.uint8), source.affine, header)
-    for setter, getter in (("set_sform", "get_sform"), ("set_qform", "get_qform")):
-        matrix, code = getattr(source, getter)(coded=True)
-        if matrix is not None:
-            getattr(image, setter)(matrix, int(code))
+    labels = labels.astype(np.uint8)
+    if like.name.endswith(NIFTI_SUFFIXES):
+        image = _image_like(labels, like)
+    else:
+        image = nibabel.Nifti1Image(labels, read_header(like).affine)
     suffix = ".nii" if path.name.endswith(".nii") else ".nii.gz"
     temporary = path.with_name(f".{path.name}.part{suffix}")
     try:
@@ -182,3 +177,21 @@ def write_segmentation(path: Path, labels: np.ndarray, like: Path) -> None:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _image_like(labels: np.ndarray, like: Path) -> Any:
+    """The labels as a NIfTI image with the header of another, both of its matrices included."""
+    import nibabel
+
+    source: Any = nibabel.load(like)
+    kind = nibabel.Nifti2Image if isinstance(source, nibabel.Nifti2Image) else nibabel.Nifti1Image
+    header = source.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header["cal_max"] = header["cal_min"] = 0
+    image = kind(labels, source.affine, header)
+    for setter, getter in (("set_sform", "get_sform"), ("set_qform", "get_qform")):
+        matrix, code = getattr(source, getter)(coded=True)
+        if matrix is not None:
+            getattr(image, setter)(matrix, int(code))
+    return image

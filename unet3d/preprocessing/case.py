@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from unet3d.config.schema import DataConfig
-from unet3d.datasets.decathlon import Case, Dataset
+from unet3d.datasets.dataset import Case, Dataset
 from unet3d.datasets.grids import check_headers
 from unet3d.datasets.label_files import read_labels
-from unet3d.datasets.nifti import Header, check_memory, read_voxels, to_file_units
+from unet3d.datasets.nifti import Header, check_memory, to_file_units
+from unet3d.datasets.volumes import read_voxels
 from unet3d.errors import DataError
 from unet3d.preprocessing.background import (
     background_value,
@@ -45,15 +46,12 @@ CHUNK_VOXELS, BLOCK_VOXELS = 64, 32  # per axis; all channels of a voxel stay to
 
 def build_case(dataset: Dataset, case: Case, data: DataConfig, folder: Path) -> StoredCase:
     """Preprocess a case into the empty `folder`; raises DataError with the file and the reason."""
-    header, _ = check_headers(dataset, case, data.geometry)
+    header = check_headers(dataset, case, data.geometry)
     axes, flips = orientation(header.affine)
     label, values = _read_label(dataset, case)
-    image_path = dataset.file(case.image)
-    voxels, _ = read_voxels(image_path)
-    channels = [voxels] if voxels.ndim == 3 else [voxels[..., c] for c in range(voxels.shape[3])]
-    image, box, geometry, intensities = standard_image(
-        image_path, [(channel, header) for channel in channels], data, dataset.channels
-    )
+    paths = dataset.images(case)
+    channels = [channel for path in paths for channel in read_channels(path)]
+    image, box, geometry, intensities = standard_image(paths[0], channels, data, dataset.channels)
     label = orient(label[box], axes, flips)
     shape = (image.shape[0], image.shape[1], image.shape[2])
     stored_label = np.ascontiguousarray(resample(label, shape, order=0))
@@ -73,6 +71,13 @@ def build_case(dataset: Dataset, case: Case, data: DataConfig, folder: Path) -> 
     }
     _write_case_files(folder, image, stored_label, foreground, description)
     return stored
+
+
+def read_channels(path: Path) -> list[tuple[np.ndarray, Header]]:
+    """The sequences (x, y, z) of a file, each with the file's header. Raises DataError."""
+    voxels, header = read_voxels(path)
+    parts = [voxels] if voxels.ndim == 3 else [voxels[..., c] for c in range(voxels.shape[3])]
+    return [(part, header) for part in parts]
 
 
 def standard_image(
@@ -176,11 +181,12 @@ def _read_label(dataset: Dataset, case: Case) -> tuple[np.ndarray, set[int]]:
     path = dataset.file(case.label)
     labels, _ = read_labels(path)
     found = set(np.unique(labels.T[labels.T != 0]).tolist())  # transposed, to run along memory
-    unknown = sorted(found - set(dataset.labels))
+    unknown = sorted(found - set(dataset.labels) - {dataset.ignore})
     if unknown:
         known = ", ".join(map(str, [0, *dataset.labels]))
         raise DataError(
-            f"{path}: label value {unknown[0]} is not in dataset.json, which names {known}"
+            f"{path}: label value {unknown[0]} is not in {dataset.description.name}, which names "
+            f"{known}"
         )
     return labels, found
 

@@ -15,8 +15,9 @@ from time import perf_counter
 from typing import Any
 
 from unet3d.config.schema import DataConfig
-from unet3d.datasets.decathlon import Case, Dataset, read_dataset
+from unet3d.datasets.dataset import Case, Dataset
 from unet3d.datasets.grids import check_headers
+from unet3d.datasets.read import read_dataset
 from unet3d.errors import DataError
 from unet3d.files import discard, publish, remove_stale, temporary_folder, write_text
 from unet3d.machine import cores
@@ -74,18 +75,19 @@ def preprocess(
         from unet3d.datasets.phantom import ensure_phantoms
 
         ensure_phantoms(Path(data.root), data.phantom)
-    dataset = read_dataset(Path(data.root))
+    dataset = read_dataset(data)
     identity = input_identity(dataset)
     inputs = case_identities(identity)
     if check is not None:
         check(dataset, inputs)
     key = store_key(data, dataset, identity)
     path = store_path(data, key)
+    regions = data.regions or dataset.regions
     found = _complete(path, data.on_bad_case)
     if found is not None:
         log.info("data: using the complete store %s (%d cases)", path, len(found.cases))
-        refresh_fingerprint(found, data.regions)
-        return replace(found, inputs=inputs)
+        refresh_fingerprint(found, regions)
+        return replace(found, inputs=inputs, source=dataset)
     _mention_earlier_format(path, data, digest(identity))
     (path / "cases").mkdir(parents=True, exist_ok=True)
     remove_stale(path / "cases")
@@ -105,8 +107,9 @@ def preprocess(
         cases=dict(sorted(built.items())),
         skipped=dict(sorted(bad.items())),
         inputs=inputs,
+        source=dataset,
     )
-    write_fingerprint(store, data.regions)
+    write_fingerprint(store, regions)
     write_text(path / MARKER, marker_text(store))
     return store
 
@@ -116,9 +119,10 @@ def find_store(data: DataConfig) -> Store | None:
 
     Raises DataError where the data set itself cannot be read.
     """
-    dataset = read_dataset(Path(data.root))
+    dataset = read_dataset(data)
     key = store_key(data, dataset, input_identity(dataset))
-    return _complete(store_path(data, key), data.on_bad_case)
+    found = _complete(store_path(data, key), data.on_bad_case)
+    return found and replace(found, source=dataset)
 
 
 def _complete(path: Path, on_bad_case: str) -> Store | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from unet3d.datasets.dataset import Dataset
 from unet3d.errors import DataError
 from unet3d.preprocessing.array_pool import read_window
 from unet3d.preprocessing.checksum import checksum_matches, with_checksum
@@ -51,7 +52,8 @@ class Store:
     """A complete store. Any number of threads may read from it at once.
 
     Reading raises DataError for a file that has changed since it was written.
-    inputs: the identity of each case's files as they are now, where `preprocess` has looked.
+    inputs: the identity of each case's files as they are now, and source: the data set itself,
+    where `preprocess` has looked.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class Store:
     cases: dict[str, StoredCase]
     skipped: dict[str, str]
     inputs: dict[str, str] = field(default_factory=dict, compare=False)
+    source: Dataset | None = field(default=None, compare=False)
 
     def image(self, case_id: str, window: Window | None = None) -> np.ndarray:
         """(x, y, z, channels) of the case or of a window in it, in the stored dtype."""

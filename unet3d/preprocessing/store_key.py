@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from unet3d.config.schema import DataConfig
-from unet3d.datasets.decathlon import Dataset
+from unet3d.datasets.dataset import Dataset
+from unet3d.datasets.itk import DETACHED, data_file
 from unet3d.errors import DataError
 from unet3d.preprocessing.checksum import file_crc32
 from unet3d.preprocessing.store import FORMAT
@@ -28,7 +29,7 @@ def input_identity(dataset: Dataset) -> list[list[Any]]:
     known by the SHA-256 of the file, as a CRC-32 over data and its own CRC-32 tells nothing.
     """
     return [
-        [case.id, _file_identity(dataset, case.image), _file_identity(dataset, case.label)]
+        [case.id, *(_file_identity(dataset, file) for file in (*case.images, case.label))]
         for case in dataset.cases
     ]
 
@@ -75,6 +76,8 @@ def store_path(data: DataConfig, key: str) -> Path:
 
 def _file_identity(dataset: Dataset, relative: str) -> list[Any]:
     name = str(PurePosixPath(relative))  # "./a" and "a" are the same file
+    if relative.endswith(DETACHED):
+        return [name, *_detached_identity(dataset, relative)]
     try:
         with open(dataset.file(relative), "rb") as file:
             size = file.seek(0, 2)
@@ -89,6 +92,16 @@ def _file_identity(dataset: Dataset, relative: str) -> list[Any]:
         return [name, size, file_crc32(dataset.file(relative))]
     except (OSError, DataError):
         return [name, UNREADABLE, ""]  # the check of the headers names the reason
+
+
+def _detached_identity(dataset: Dataset, relative: str) -> list[Any]:
+    """The size and checksum of a header and of the file with its voxels."""
+    try:
+        header = dataset.file(relative)
+        files = [header, *filter(None, [data_file(header)])]
+        return [sum(file.stat().st_size for file in files), *map(file_crc32, files)]
+    except (OSError, DataError):
+        return [UNREADABLE, ""]
 
 
 def is_of_whole_content(trailer: bytes, start: bytes) -> bool:

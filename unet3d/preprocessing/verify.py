@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from unet3d.config.schema import DataConfig
-from unet3d.datasets.decathlon import read_dataset
+from unet3d.datasets.read import read_dataset
 from unet3d.errors import DataError
 from unet3d.files import write_text
 from unet3d.machine import cores
@@ -26,7 +26,7 @@ def built_store(data: DataConfig) -> Store:
 
     Raises DataError where there is none, or where the data set that identifies it is missing.
     """
-    dataset = read_dataset(Path(data.root))
+    dataset = read_dataset(data)
     path = store_path(data, store_key(data, dataset, input_identity(dataset)))
     store = read_marker(path)
     if store is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unet3d.config.schema import Config
-from unet3d.datasets.decathlon import Dataset
+from unet3d.datasets.dataset import Dataset
 from unet3d.errors import DataError, RunError
 from unet3d.files import read_text, write_text
 from unet3d.preprocessing.store import Store
@@ -169,7 +169,7 @@ def check_description(dataset: Dataset, config: Config, accept: str = ACCEPT) ->
     for key in now:
         if before.get(key) != now[key]:
             raise DataError(
-                f"{dataset.root / 'dataset.json'}: {key!r} is {now[key]}, and was "
+                f"{dataset.description}: {key!r} is {now[key]}, and was "
                 f"{before.get(key)} when run {config.resume} began; put it back, or type {accept}"
             )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from unet3d.config.rules import check_batch
 from unet3d.config.schema import AUTO, Config
-from unet3d.datasets.decathlon import Dataset
+from unet3d.datasets.dataset import Dataset
 from unet3d.distributed.progress import SET_UP, begin
 from unet3d.distributed.worker import WorkerContext
 from unet3d.errors import ConfigError, DataError, RunError
@@ -72,7 +72,7 @@ def make_data(config: Config) -> tuple[Store, Targets, SplitRecord]:
     record = recorded_split(config) if config.resume else None
     if record is None:
         store = preprocess(config.data)
-        record = new_record(make_split(store.cases, config.data), store)
+        record = new_record(make_split(store.cases, config.data, store.source), store)
     else:
         store, record = _data_of_before(config, record)
     targets = make_targets(config.data, store.labels)

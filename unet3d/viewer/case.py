@@ -10,7 +10,8 @@ import numpy as np
 from unet3d.config.schema import ViewConfig
 from unet3d.datasets.grids import check_same_grid
 from unet3d.datasets.label_files import Regions, chosen_regions, read_labels
-from unet3d.datasets.nifti import Header, read_scan, to_file_units
+from unet3d.datasets.nifti import Header, to_file_units
+from unet3d.datasets.volumes import read_scan
 from unet3d.errors import ConfigError
 from unet3d.metrics import dice_from_counts
 from unet3d.plotting import largest_lesion_centre

@@ -72,7 +72,9 @@ class DataConfig:
     """Which cases, how they are preprocessed, and how patches are drawn from them."""
 
     name: str = setting(MISSING, "the data set, set by data=<choice>")
-    root: str = setting(MISSING, "folder that holds dataset.json", path=True)
+    root: str = setting(
+        MISSING, "folder that holds dataset.json; of data=table, the list itself", path=True
+    )
     store: str = setting(
         "${output_dir}/stores",
         "folder of the preprocessed stores, one subfolder for each data set and its settings",
@@ -148,3 +150,41 @@ class DataConfig:
     )
     # Not Optional: Hydra cannot override a setting below null.
     source: SourceConfig = group(SourceConfig)
+    layout: str = setting(
+        "decathlon",
+        "how the files are arranged, set by data=<choice>",
+        one_of("decathlon", "nnunet", "table", "folders"),
+        newer=True,
+    )
+    pattern: Optional[str] = setting(
+        None,
+        "data=folders: where the images are below data.root, such as "
+        "{case}/{case}-{channel}.nii.gz; {group}: cases kept together in a split",
+        newer=True,
+    )
+    channels: Optional[list[str]] = setting(
+        None,
+        "data=table: columns with the sequences; data=folders: names in the place of {channel}; "
+        "null: all there are",
+        newer=True,
+    )
+    label: Optional[str] = setting(
+        None,
+        "data=table: column of the label file, null: label; data=folders: its name in the place "
+        "of {channel}, or a pattern of its own, null: seg, label or mask",
+        newer=True,
+    )
+    # Any, as regions; config/rules.py checks it.
+    labels: Any = setting(
+        None,
+        "data=table, data=folders: {value: name} of the labels; null: those of data.regions",
+        newer=True,
+    )
+    splits: Optional[str] = setting(
+        None,
+        "data=nnunet: a splits_final.json, whose folds data.fold chooses from; null: that of the "
+        "data set, if it has one",
+        FOLDER,
+        newer=True,
+        path=True,
+    )

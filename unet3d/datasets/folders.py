@@ -1,0 +1,121 @@
+"""Cases found by a pattern of their files, such as {case}/{case}-{channel}.nii.gz or BIDS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unet3d.datasets.dataset import Case, Dataset, checked_cases
+from unet3d.datasets.image_files import image_suffix
+from unet3d.datasets.label_names import given_labels
+from unet3d.errors import DataError
+
+PLACES = re.compile(r"\{(\w+)\}")
+LABELS = ("seg", "label", "mask")  # in the place of {channel}, where data.label is not set
+
+
+def read_folders(
+    root: Path,
+    pattern: str | None,
+    labels: Mapping[Any, Any] | None,
+    channels: Sequence[str] | None = None,
+    label: str | None = None,
+) -> Dataset:
+    """The cases whose files below `root` match `pattern`, with {case}, and {channel} or one file.
+
+    channels: names in the place of {channel}, in the network's order; None: all there are. label:
+    the name of the label in that place, or a pattern of its own with {case}; None: seg, label or
+    mask. {group}, where a pattern has it, keeps cases together in a split.
+    Raises DataError where nothing matches; a file that a case lacks is named when it is read.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}")
+    if pattern is None:
+        raise DataError(
+            f"{root}: data=folders needs data.pattern, such as "
+            "'data.pattern={case}/{case}-{channel}.nii.gz'"
+        )
+    _check_pattern(pattern, "data.pattern")
+    found = _matches(root, pattern)
+    if not found:
+        raise DataError(f"{root}: has no file that fits data.pattern={pattern}")
+    named = "{channel}" in pattern
+    there = {match.get("channel", "image") for match in found}
+    apart = label is not None and "{case}" in label
+    if apart:
+        assert label is not None
+        _check_pattern(label, "data.label")
+    else:
+        label = _label_name(root, pattern, label, there)
+    names = list(channels or sorted(there - ({label} if not apart else set())))
+    wrong = [name for name in names if named and name not in there]
+    if wrong or not names:
+        raise DataError(
+            f"{root}: data.pattern finds no {wrong[0] if wrong else 'image'}; in the place of "
+            f"{{channel}} there are {', '.join(sorted(there))}"
+        )
+    places: dict[str, dict[str, str]] = {}
+    for match in found:
+        places.setdefault(match["case"], match)
+    cases = [_case(match, pattern, names if named else [""], label) for match in places.values()]
+    checked = checked_cases(root, cases)
+    files = [root / case.label for case in checked if (root / case.label).exists()]
+    if not files:
+        raise DataError(f"{root / checked[0].label}: no such file, nor a label of any other case")
+    return Dataset(
+        root,
+        root,
+        tuple(names) if named else ("image",),
+        given_labels(root, labels, files),
+        checked,
+        anywhere=True,
+    )
+
+
+def _check_pattern(pattern: str, key: str) -> None:
+    if "{case}" not in pattern or not image_suffix(pattern):
+        raise DataError(
+            f"{key}: {pattern} must contain {{case}} and end as images do, such as in .nii.gz"
+        )
+
+
+def _label_name(root: Path, pattern: str, label: str | None, there: set[str]) -> str:
+    wanted = (label,) if label else LABELS
+    for name in wanted:
+        if name in there:
+            return name
+    raise DataError(
+        f"{root}: no label among the files of data.pattern={pattern}, which has "
+        f"{', '.join(sorted(there))} in the place of {{channel}}; set data.label to one of them, "
+        "or to a pattern of its own"
+    )
+
+
+def _matches(root: Path, pattern: str) -> list[dict[str, str]]:
+    """What stands in the places of the pattern, for each file that fits it."""
+    regex, seen = "", set()
+    for index, part in enumerate(PLACES.split(pattern)):
+        if index % 2 == 0:
+            regex += re.escape(part)
+        elif part in seen:
+            regex += f"(?P={part})"
+        else:
+            seen.add(part)
+            regex += f"(?P<{part}>[^/]+?)" if part != "channel" else "(?P<channel>[^/]+)"
+    fits = re.compile(regex)
+    files = sorted(root.glob(PLACES.sub("*", pattern)))
+    names = (file.relative_to(root).as_posix() for file in files if file.is_file())
+    return [match.groupdict() for name in names if (match := fits.fullmatch(name))]
+
+
+def _case(match: dict[str, str], pattern: str, names: Sequence[str], label: str) -> Case:
+    def filled(text: str, channel: str) -> str:
+        given = {**match, "channel": channel}
+        return PLACES.sub(lambda place: given[place[1]], text)
+
+    images = tuple(filled(pattern, name) for name in names)
+    own = filled(label, "") if "{case}" in label else filled(pattern, label)
+    return Case(match["case"], images, own, match.get("group", ""))
