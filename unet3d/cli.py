@@ -94,7 +94,9 @@ def _preprocess(overrides: list[str]) -> int:
 
 def _doctor(overrides: list[str]) -> None:
     from unet3d.doctor.doctor import doctor
+    from unet3d.doctor.layout import with_found_layout
 
+    overrides = with_found_layout(overrides)
     doctor(compose_config(overrides), overrides)
 
 

@@ -35,7 +35,8 @@ def test_every_option_of_every_group_composes() -> None:
     """No YAML under conf/ has gone out of step with the schema."""
     options = [(group, choice.name) for group, offered in choices().items() for choice in offered]
     for group, option in options:
-        extra = ["data.root=x"] if option == "msd" else []
+        needs_root = group == "data" and option in ("msd", "nnunet", "table", "folders")
+        extra = ["data.root=x"] if needs_root else []
         config = compose_config([f"{group}={option}", *extra])
         if hasattr(config, group):
             assert getattr(config, group).name == option

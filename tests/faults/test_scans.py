@@ -313,6 +313,7 @@ def _nnunet_json(root: Path) -> None:
 def _case_folders(root: Path) -> None:
     (root / "BraTS_001").mkdir()
     (root / "BraTS_001" / "BraTS_001_flair.nii.gz").touch()
+    (root / "BraTS_001" / "BraTS_001_seg.nii.gz").touch()
 
 
 def _bids(root: Path) -> None:
@@ -332,13 +333,13 @@ def _one_below(root: Path) -> None:
     ("make", "message"),
     [
         (_nnunet, "nnU-Net's layout"),
-        (_nnunet_json, "lacks the key 'modality'; this is nnU-Net's dataset.json"),
-        (_case_folders, "a folder for each case"),
+        (_nnunet_json, "lacks the key 'modality'; this is nnU-Net's layout; type data=nnunet"),
+        (_case_folders, "a folder for each case; type data=folders"),
         (_bids, "BIDS"),
         (_dicom, "DICOM files"),
         (_one_below, "Task01; type data.root="),
-        (lambda root: (root / "a.nii.gz").touch(), "a folder of NIfTI files"),
-        (lambda root: (root / "a.mha").touch(), "another format"),
+        (lambda root: (root / "a.nii.gz").touch(), "these are images, without a list"),
+        (lambda root: (root / "a.mgz").touch(), "another format"),
         (lambda root: (root / "a.zip").touch(), "an archive"),
         (lambda root: None, "empty folder"),
         (lambda root: root.rmdir(), "no such folder"),

@@ -14,6 +14,7 @@ from unet3d.config.walk import settings_by_group
 from unet3d.errors import ConfigError
 
 GRAMMAR = frozenset("'\"()[]{}$\\")  # a value with one of these is written in Hydra's grammar
+PLACE = re.compile(r"\{\w+\}")  # of a pattern of files, such as {case}; no dictionary of Hydra's
 PLAIN = re.compile(r"[A-Za-z0-9_/.+%*@?|:-]+")  # what Hydra takes without quotes
 OTHER_THAN_TEXT = re.compile(
     r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d[\d_]*)?|[+-]?(inf|nan)|true|false", re.IGNORECASE
@@ -46,6 +47,8 @@ def _prepare(argument: str) -> list[str]:
 
 def _as_text(value: str, path: bool) -> str:
     """The value, or values to sweep over, quoted where Hydra would not read the same text."""
+    if PLACE.search(value) and not (GRAMMAR - {"{", "}"}) & set(value):
+        return hydra_text(value)
     if GRAMMAR & set(value):
         return value
     parts = [expand_home(part) if path else part for part in value.split(",")]

@@ -11,9 +11,7 @@ from unet3d.datasets.file_kinds import check_regular
 from unet3d.datasets.nifti import Header, check_memory
 from unet3d.errors import DataError
 
-LPS_TO_RAS = np.diag(
-    [-1.0, -1.0, 1.0, 1.0]
-)  # ITK's axes run left and back, NIfTI's right and front
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's first two axes run left and back
 DETACHED = (".mhd", ".nhdr")  # a header alone, which names the file with the voxels
 DATA_FILE_KEYS = ("ElementDataFile", "data file")
 

@@ -1,23 +1,54 @@
-"""Which layout a folder has, where it is not the Decathlon's: what to write when it is refused."""
+"""Which layout a folder has: what to type for one that is read, what to say of one that is not."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from unet3d.datasets.image_files import SUFFIXES, image_suffix, without_suffix
+from unet3d.datasets.json_files import read_json
+from unet3d.errors import DataError
+
 MOST_ENTRIES = 500  # of a folder that are looked at
-IMAGES = (".nii.gz", ".nii")
-OTHER_IMAGES = (".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".hdr", ".npy", ".npz", ".h5")
+MOST_FOLDERS = 20
+OTHER_IMAGES = (".mgz", ".mgh", ".hdr", ".npy", ".npz", ".h5")
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
-ADVICE = "data.root must be a folder in the Decathlon layout, such as `unet3d download` fetches"
+ADVICE = (
+    "data.root must be a data set such as `unet3d download` fetches, or have one of the layouts "
+    "of docs/data.md"
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout that is read. overrides: the settings to type for it, beside data.root."""
+
+    description: str
+    overrides: tuple[str, ...]
+
+
+def find_layout(root: Path) -> Layout | None:
+    """The layout of a folder or of a list of cases; None for one that is not known."""
+    root = Path(root)
+    if root.is_file():
+        known = root.suffix.lower() in (".csv", ".tsv", ".json")
+        return Layout("a list of cases", ("data=table",)) if known else None
+    if (root / "dataset.json").is_file():
+        return _layout_of_json(root)
+    return _bids(root) or _folder_a_case(root)
 
 
 def describe_folder(root: Path) -> str:
     """What a folder without dataset.json is, and what to do about it."""
     if not root.is_dir():
         return f"{'not a folder' if root.exists() else 'no such folder'}; {ADVICE}"
+    found = find_layout(root)
+    if found is not None:
+        return f"no dataset.json in it: this is {found.description}; type {_typed(found)}"
     entries = sorted(_entries(root))
     folders = [entry for entry in entries if entry.is_dir()]
     names = [entry.name for entry in entries]
@@ -26,36 +57,81 @@ def describe_folder(root: Path) -> str:
     below = [folder.name for folder in folders if (folder / "dataset.json").is_file()]
     if below:
         return f"no dataset.json, but there is one in {below[0]}; type data.root={root / below[0]}"
-    found = _layout(root, folders, names)
-    return f"no dataset.json in it: {found}; {ADVICE}"
+    return f"no dataset.json in it: {_contents(root, folders, names)}; {ADVICE}"
 
 
 def describe_json(content: Any) -> str | None:
     """The layout of a dataset.json that is not the Decathlon's, or None."""
     if isinstance(content, dict) and "channel_names" in content:
-        return (
-            "this is nnU-Net's dataset.json, with channel_names and without a list of cases; "
-            "write 'modality' {\"0\": name}, 'labels' {\"1\": name} and 'training' "
-            "[{image, label}], with the sequences of a case in one 4D file"
-        )
+        return "this is nnU-Net's layout; type data=nnunet"
     if isinstance(content, dict) and "BIDSVersion" in content:
-        return "this is the description of a BIDS data set"
+        return "this is the description of a BIDS data set; type data=folders and data.pattern"
     return None
 
 
-def _layout(root: Path, folders: list[Path], names: list[str]) -> str:
-    if "dataset_description.json" in names or any(n.startswith("sub-") for n in names):
-        return "this is a BIDS data set (sub-<label> folders)"
+def _typed(layout: Layout) -> str:
+    return " ".join(f"'{text}'" if "{" in text else text for text in layout.overrides)
+
+
+def _layout_of_json(root: Path) -> Layout | None:
+    try:
+        content = read_json(root / "dataset.json")
+        if "channel_names" in content:
+            return Layout("nnU-Net's raw layout", ("data=nnunet",))
+        image = root / content["training"][0]["image"]
+    except (DataError, OSError, KeyError, TypeError, IndexError):
+        return None
+    suffix = image_suffix(image.name)
+    numbered = image.with_name(f"{image.name.removesuffix(suffix)}_0000{suffix}")
+    if not image.exists() and numbered.exists():
+        return Layout("the raw layout of nnU-Net's first version", ("data=nnunet",))
+    return Layout("the Decathlon's layout", ("data=msd",))
+
+
+def _bids(root: Path) -> Layout | None:
+    """sub-<label>/[ses-<label>/]anat/..., with labels somewhere in derivatives."""
+    subjects = [entry for entry in _entries(root) if entry.name.startswith("sub-")]
+    if not subjects:
+        return None
+    sessions = any(entry.name.startswith("ses-") for entry in _entries(subjects[0]))
+    folder = "sub-{group}/ses-{case}/anat/" if sessions else "sub-{case}/anat/"
+    name = "sub-{group}_ses-{case}" if sessions else "sub-{case}"
+    images = folder + name + "_{channel}.nii.gz"
+    labels = f"derivatives/labels/{folder}{name}_dseg.nii.gz"
+    overrides = ("data=folders", f"data.pattern={images}", f"data.label={labels}")
+    return Layout("a BIDS data set, whose labels have a pattern of their own", overrides)
+
+
+def _folder_a_case(root: Path) -> Layout | None:
+    """A folder for each case, as BraTS has; the pattern that most of the files have."""
+    patterns: Counter[str] = Counter()
+    folders = [entry for entry in sorted(_entries(root)) if entry.is_dir()]
+    for folder in folders[:MOST_FOLDERS]:
+        for file in _entries(folder):
+            suffix, name = image_suffix(file.name), without_suffix(file.name) or ""
+            rest = name.removeprefix(folder.name)
+            if suffix and rest != name and rest[:1] in "-_." and len(rest) > 1:
+                patterns["{case}/{case}" + rest[0] + "{channel}" + suffix] += 1
+            elif suffix:
+                patterns["{case}/{channel}" + suffix] += 1
+    if not patterns or folders[0].name in ("imagesTr", "images", "labelsTr", "labels"):
+        return None
+    pattern, files = patterns.most_common(1)[0]
+    if files < 2 * min(len(folders), MOST_FOLDERS):  # an image and a label at the least
+        return None
+    return Layout("a folder for each case", ("data=folders", f"data.pattern={pattern}"))
+
+
+def _contents(root: Path, folders: list[Path], names: list[str]) -> str:
     if "imagesTr" in names:
         images = [entry.name for entry in _entries(root / "imagesTr")]
-        if any(name.endswith(f"_0000{suffix}") for name in images for suffix in IMAGES):
-            return "this is nnU-Net's layout (imagesTr with _0000, _0001, ...)"
+        if any(name.endswith(f"_0000{suffix}") for name in images for suffix in SUFFIXES):
+            return "this is nnU-Net's layout (imagesTr with _0000, _0001, ...) without its list"
         return "imagesTr is there, but the file that lists the cases is missing"
     files = [name for folder in folders for name in (entry.name for entry in _entries(folder))]
     for where, found in (("", names), ("folders of ", files)):
-        if any(name.endswith(IMAGES) for name in found):
-            kind = "a folder for each case" if where else "a folder of NIfTI files"
-            return f"this is {kind}, without a list of images and labels"
+        if any(name.endswith(SUFFIXES) for name in found):
+            return f"these are {where}images, without a list or a pattern of images and labels"
         if any(name.lower().endswith((".dcm", ".ima")) or name == "DICOMDIR" for name in found):
             return f"these are {where}DICOM files; convert each series, for example with dcm2niix"
         for endings, text in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from unet3d.config.schema import DataConfig
@@ -26,6 +27,13 @@ def read_dataset(data: DataConfig) -> Dataset:
     from unet3d.datasets.decathlon import read_decathlon
 
     return read_decathlon(root)
+
+
+def with_regions(data: DataConfig, dataset: Dataset | None) -> DataConfig:
+    """`data` with the regions that the data set itself names, where data.regions is not set."""
+    if data.regions or dataset is None or dataset.regions is None or data.target != "regions":
+        return data
+    return replace(data, regions=dataset.regions)
 
 
 def _label_names(data: DataConfig) -> dict[int, str] | None:

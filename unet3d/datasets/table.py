@@ -51,7 +51,7 @@ def read_table(
     else:
         raise DataError(f"{path}: a list of cases must be a .csv, .tsv or .json file")
     cases = checked_cases(path, [_case(row) for row in rows])
-    names = names or _names_by_header(path.parent / cases[0].images[0], len(cases[0].images))
+    names = _sequence_names(names, path.parent / cases[0].images[0], len(cases[0].images))
     files = [path.parent / case.label for case in cases]
     return Dataset(
         path.parent, path, tuple(names), given_labels(path, labels, files), cases, anywhere=True
@@ -61,7 +61,7 @@ def read_table(
 def _table(
     path: Path, label: str, channels: Sequence[str] | None
 ) -> tuple[list[Row], Sequence[str]]:
-    """The rows, and the names of the sequences; none where one file may hold several."""
+    """The rows, and the columns of the sequences."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, delimiter=SEPARATORS[path.suffix.lower()], strict=True)
@@ -96,7 +96,7 @@ def _table(
         facts = {name: line[name].strip() for name in OWN if line.get(name, "").strip()}
         images = tuple(line[name].strip() for name in names)
         rows.append(Row(where, images, line[label].strip(), facts))
-    return rows, names if len(names) > 1 else ()
+    return rows, names
 
 
 def _datalist(
@@ -158,7 +158,10 @@ def _common_name(row: Row) -> str:
     return folder if len(row.images) > 1 and folder and folder in name else name
 
 
-def _names_by_header(image: Path, images: int) -> list[str]:
-    """sequence_0, sequence_1, ... as many as a case has."""
-    shape = read_header(image).shape if images == 1 else ()
-    return [f"sequence_{index}" for index in range(shape[3] if len(shape) == 4 else images)]
+def _sequence_names(names: Sequence[str], image: Path, files: int) -> Sequence[str]:
+    """The names that are given; those of a single file that holds several sequences get numbers."""
+    if len(names) > 1 or files > 1:
+        return names or [f"sequence_{index}" for index in range(files)]
+    (name,) = names or ["sequence"]
+    shape = read_header(image).shape
+    return [f"{name}_{index}" for index in range(shape[3])] if len(shape) == 4 else [name]

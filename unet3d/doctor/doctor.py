@@ -112,10 +112,11 @@ def _data_shape(config: Config) -> tuple[int, int]:
 
     if _to_be_generated(config):
         return 4, len(config.data.regions or {}) or 3
-    from unet3d.datasets.read import read_dataset
+    from unet3d.datasets.read import read_dataset, with_regions
 
     dataset = read_dataset(config.data)
-    return len(dataset.channels), len(make_targets(config.data, dataset.labels).names)
+    data = with_regions(config.data, dataset)
+    return len(dataset.channels), len(make_targets(data, dataset.labels).names)
 
 
 def _replicas(config: Config) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from typing import Any
 from unet3d.config.schema import DataConfig
 from unet3d.datasets.dataset import Case, Dataset
 from unet3d.datasets.grids import check_headers
-from unet3d.datasets.read import read_dataset
+from unet3d.datasets.read import read_dataset, with_regions
 from unet3d.errors import DataError
 from unet3d.files import discard, publish, remove_stale, temporary_folder, write_text
 from unet3d.machine import cores
@@ -82,7 +82,7 @@ def preprocess(
         check(dataset, inputs)
     key = store_key(data, dataset, identity)
     path = store_path(data, key)
-    regions = data.regions or dataset.regions
+    regions = with_regions(data, dataset).regions
     found = _complete(path, data.on_bad_case)
     if found is not None:
         log.info("data: using the complete store %s (%d cases)", path, len(found.cases))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from unet3d.config.rules import check_batch
 from unet3d.config.schema import AUTO, Config
 from unet3d.datasets.dataset import Dataset
+from unet3d.datasets.read import with_regions
 from unet3d.distributed.progress import SET_UP, begin
 from unet3d.distributed.worker import WorkerContext
 from unet3d.errors import ConfigError, DataError, RunError
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 class Setup:
     """Data, network and optimizer of one training."""
 
-    config: Config  # with data.patch=auto resolved
+    config: Config  # with data.patch=auto and the data set's own regions resolved
     store: Store  # to read from: with data.stage_to the node's copy
     split: Split  # case names for training, validation and test
     record: SplitRecord  # what the run keeps of its data
@@ -75,7 +76,7 @@ def make_data(config: Config) -> tuple[Store, Targets, SplitRecord]:
         record = new_record(make_split(store.cases, config.data, store.source), store)
     else:
         store, record = _data_of_before(config, record)
-    targets = make_targets(config.data, store.labels)
+    targets = make_targets(with_regions(config.data, store.source), store.labels)
     if config.data.patch != AUTO:
         stream_of(config, store, record.split)
     return store, targets, record
@@ -126,6 +127,7 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     DataError for settings that do not fit each other, data or devices.
     """
     store, targets, record = make_data(config)
+    config = replace(config, data=with_regions(config.data, store.source))
     split = record.split
     staged = staged_store(config, store, split)
     begin(SET_UP)

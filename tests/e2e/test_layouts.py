@@ -1,0 +1,59 @@
+"""Data sets of each layout, from their files to a trained and evaluated network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from tests.layout_folders import write_folders, write_nnunet, write_table
+from unet3d.cli import main
+from unet3d.config.compose import compose_config
+from unet3d.training.run import run_training
+
+SMALL = (
+    *("data.patch=[8,8,8]", "data.split={train:.5,val:.25,test:.25}"),
+    *("model.depth=2", "model.filters=4", "steps_per_epoch=1", "batch_size=1"),
+)
+
+
+def _nnunet(root: Path) -> list[str]:
+    labels = {"background": 0, "whole": [1, 2], "core": [2]}
+    write_nnunet(root, 4, ".mha", labels=labels, regions_class_order=[1, 2])
+    return ["data=nnunet", f"data.root={root}"]
+
+
+def _table(root: Path) -> list[str]:
+    table = write_table(root, 4, group=["a", "a", "b", "c"])
+    return ["data=table", f"data.root={table}", "data.labels={1:edema,2:core}"]
+
+
+def _folders(root: Path) -> list[str]:
+    pattern = "data.pattern={case}/{case}-{channel}.nii.gz"
+    found = ["data=folders", f"data.root={write_folders(root, 4)}"]
+    return [*found, pattern, "data.labels={1:edema,2:core}"]
+
+
+@pytest.mark.parametrize(
+    ("make", "outputs"),
+    [(_nnunet, ["whole", "core"]), (_table, ["edema", "core"]), (_folders, ["edema", "core"])],
+)
+def test_a_layout_trains_predicts_and_evaluates(
+    tmp_path: Path, make: Callable[[Path], list[str]], outputs: list[str]
+) -> None:
+    """As it is, without conversion; the prediction lies on the grid of the case's files."""
+    overrides = make(tmp_path / "raw")
+    small = ["tracking=none", "epochs=1", f"output_dir={tmp_path}", *SMALL]
+    run_training(compose_config([*small, *overrides]))
+    (run,) = (tmp_path / "runs").iterdir()
+    arguments = [f"run={run.name}", f"output_dir={tmp_path}"]
+    main(["evaluate", *arguments])
+    summary = (run / "test" / "summary.csv").read_text()
+    assert all(name in summary for name in outputs)
+    (prediction,) = (run / "test" / "predictions").glob("*.nii.gz")
+    found = nibabel.nifti1.load(prediction)
+    assert found.shape == (12, 14, 10)
+    np.testing.assert_allclose(np.diag(found.affine), [-1, -1, 2, 1])
