@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.layout_folders import write_folders, write_nnunet, write_table
+from tests.preprocessing.test_scales import write_ct
 from unet3d.cli import main
 from unet3d.config.compose import compose_config
 from unet3d.training.run import run_training
@@ -37,9 +39,19 @@ def _folders(root: Path) -> list[str]:
     return [*found, pattern, "data.labels={1:edema,2:core}"]
 
 
+def _ct(root: Path) -> list[str]:
+    write_ct(root, 4)
+    return ["data=nnunet", f"data.root={root}"]
+
+
 @pytest.mark.parametrize(
     ("make", "outputs"),
-    [(_nnunet, ["whole", "core"]), (_table, ["edema", "core"]), (_folders, ["edema", "core"])],
+    [
+        (_nnunet, ["whole", "core"]),
+        (_table, ["edema", "core"]),
+        (_folders, ["edema", "core"]),
+        (_ct, ["edema", "core"]),
+    ],
 )
 def test_a_layout_trains_predicts_and_evaluates(
     tmp_path: Path, make: Callable[[Path], list[str]], outputs: list[str]
@@ -51,6 +63,8 @@ def test_a_layout_trains_predicts_and_evaluates(
     (run,) = (tmp_path / "runs").iterdir()
     arguments = [f"run={run.name}", f"output_dir={tmp_path}"]
     main(["evaluate", *arguments])
+    described = json.loads((run / "dataset.json").read_text())
+    assert (described.get("normalize") == ["ct"]) == (make is _ct)
     summary = (run / "test" / "summary.csv").read_text()
     assert all(name in summary for name in outputs)
     (prediction,) = (run / "test" / "predictions").glob("*.nii.gz")

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from unet3d.config.allowed import is_name
-from unet3d.config.schema import AUTO, Config
+from unet3d.config.schema import AUTO, NORMALIZE, Config
 from unet3d.config.walk import check_values
 from unet3d.errors import ConfigError
 from unet3d.machine import machine_memory
@@ -31,6 +31,7 @@ def check_config(config: Config) -> None:
     _check_parallel(config)
     check_regions(config.data.regions)
     check_labels(config.data.labels)
+    check_normalize(config.data.normalize)
     _check_patch(config.data.patch, config.model.stride)
     _check_batch_memory(config)
 
@@ -112,6 +113,17 @@ def check_labels(labels: Any) -> None:
         raise ConfigError(
             f"data.labels: {labels} is not possible; write {{1: edema, 2: tumour}}, a name for "
             "each label value"
+        )
+
+
+def check_normalize(methods: Any) -> None:
+    """ConfigError unless `methods` is a way to normalise, or a list of them."""
+    words = methods if isinstance(methods, list) else [methods]
+    wrong = [word for word in words if word not in ("auto", *NORMALIZE)]
+    if wrong or not words:
+        raise ConfigError(
+            f"data.normalize: {wrong[0] if wrong else methods} is not possible; it must be one of "
+            f"auto, {', '.join(NORMALIZE)}, or a list with one for each sequence"
         )
 
 

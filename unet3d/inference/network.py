@@ -18,6 +18,7 @@ from unet3d.files import publish, temporary_folder
 from unet3d.inference.sliding_window import padded_shape, planes
 from unet3d.inference.weights import load_weights
 from unet3d.logs import quiet_start
+from unet3d.preprocessing.scales import Scales, scales_as_json, scales_of_json
 from unet3d.run_folder import RunFolder, run_folder
 from unet3d.sampling.find_split import fetch_record
 from unet3d.sampling.targets import Targets, make_targets
@@ -34,6 +35,7 @@ class TrainedNetwork:
     """A network with its best weights. channels: names of its input sequences.
 
     model: the Keras model as trained, in float32; predictor: the same function, made faster.
+    scales: how it expects CT, see unet3d.preprocessing.scales.
     """
 
     run: str
@@ -42,6 +44,7 @@ class TrainedNetwork:
     targets: Targets
     predictor: Predictor
     model: Any
+    scales: Scales = ()
 
     def planes(self, image: np.ndarray, overlap: float, tta: bool = False) -> Iterator[np.ndarray]:
         """Logits of an image (x, y, z, channels) on the network's grid.
@@ -141,28 +144,42 @@ def read_trained(
     from unet3d.models import build_model
 
     config = stored_config(settings)
-    channels, labels = read_description(description)
-    targets = make_targets(config.data, labels)
+    described = read_description(description)
+    config = replace(config, data=replace(config.data, normalize=described.normalize))
+    channels, targets = described.channels, make_targets(config.data, described.labels)
     model = build_model(
         config.model, channels=len(channels), outputs=len(targets.names), seed=config.seed
     )
     load_weights(model, weights)
     fast = for_inference(model, config.model, precision)
     predictor = make_predictor(fast, tf.distribute.get_strategy(), 1, batch_size)
-    return TrainedNetwork(run, config, channels, targets, predictor, model)
+    return TrainedNetwork(run, config, channels, targets, predictor, model, described.scales)
 
 
-def read_description(path: Path) -> tuple[tuple[str, ...], dict[int, str]]:
-    """The names of a run's input sequences, and those of its label values without background.
+@dataclass(frozen=True)
+class Description:
+    """What a run's network was trained on.
 
-    Raises RunError where the file is missing or damaged.
+    channels: the names of its input sequences; labels: those of its label values without the
+    background; normalize, scales: how each sequence is normalised.
     """
+
+    channels: tuple[str, ...]
+    labels: dict[int, str]
+    normalize: list[str]
+    scales: Scales
+
+
+def read_description(path: Path) -> Description:
+    """Read it from a run's dataset.json. Raises RunError where that is missing or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         labels = {int(value): str(name) for value, name in found["labels"].items() if int(value)}
         channels = tuple(
             str(found["modality"][str(index)]) for index in range(len(found["modality"]))
         )
+        normalize = [str(method) for method in found.get("normalize", ["zscore"] * len(channels))]
+        scales = scales_of_json(found.get("scales", ()))
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -170,7 +187,7 @@ def read_description(path: Path) -> tuple[tuple[str, ...], dict[int, str]]:
             f"{path}: is damaged ({type(error).__name__}: {error}); put back a copy, such as "
             "config/dataset.json of the run's artifacts in MLflow"
         ) from error
-    return channels, labels
+    return Description(channels, labels, normalize, scales)
 
 
 def for_inference(network: Any, model: ModelConfig, precision: str) -> Any:
@@ -263,6 +280,8 @@ def about(trained: TrainedNetwork) -> dict[str, Any]:
             "patch": config.data.patch,
             "size_is_a_multiple_of": config.model.stride,
             "values": "each sequence standardised as by unet3d predict",
+            "normalize": config.data.normalize,
+            "scales": scales_as_json(trained.scales),
         },
         "output": {
             "logits_of": list(targets.names),

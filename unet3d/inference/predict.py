@@ -29,6 +29,7 @@ from unet3d.inference.scan import (
     write_segmentation,
 )
 from unet3d.preprocessing.geometry import restore
+from unet3d.preprocessing.scales import scaled
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,8 @@ def predict(settings: PredictConfig) -> list[Path]:
     input_paths(settings.input)  # what is missing shows before a run is fetched
     runs = [run.strip() for run in settings.run.split(",")]
     check_runs(runs, settings.output_dir, settings.precision)
-    channels, _ = read_description(run_files(runs[0], settings.output_dir).description)
-    scans = find_scans(settings.input, len(channels))
+    described = read_description(run_files(runs[0], settings.output_dir).description)
+    scans = find_scans(settings.input, len(described.channels))
     targets = _outputs(settings, scans)
     start_tensorflow(settings.threads)
     networks = load_ensemble(runs, settings.output_dir, settings.batch_size, settings.precision)
@@ -122,6 +123,7 @@ def load_ensemble(
             ("sequences", first.channels, other.channels),
             ("outputs", first.targets.names, other.targets.names),
             ("data.spacing", first.config.data.spacing, other.config.data.spacing),
+            ("data.normalize", first.config.data.normalize, other.config.data.normalize),
         ):
             if ours != theirs:
                 raise RunError(
@@ -141,21 +143,26 @@ def segment_scan(
     """Label values (x, y, z), uint8, on the grid of the scan's file."""
     first = networks[0]
     prepared = prepare_scan(scan, first.config.data, first.channels)
-    codes = predict_codes(networks, prepared.image, overlap, tta)
+    images = [scaled(prepared.image, network.scales) for network in networks]
+    codes = predict_codes(networks, images, overlap, tta)
     postprocess_codes(codes, first.targets, prepared.spacing, after)
     return restore(labels_of(codes, first.targets), prepared.geometry.as_dict())
 
 
 def predict_codes(
-    networks: Sequence[TrainedNetwork], image: np.ndarray, overlap: float, tta: bool
+    networks: Sequence[TrainedNetwork], images: Sequence[np.ndarray], overlap: float, tta: bool
 ) -> np.ndarray:
-    """The codes (x, y, z) of an image (x, y, z, channels), from the networks' mean logits.
+    """The codes (x, y, z) of a scan, from the networks' mean logits.
+
+    images: (x, y, z, channels), the scan as each of the networks expects it.
 
     Plane by plane, as the logits of a large volume with many classes may not fit in memory.
     """
     targets = networks[0].targets
-    codes: np.ndarray = np.empty(image.shape[:3], code_type(targets))
-    streams = [network.planes(image, overlap, tta) for network in networks]
+    codes: np.ndarray = np.empty(images[0].shape[:3], code_type(targets))
+    streams = [
+        network.planes(image, overlap, tta) for network, image in zip(networks, images, strict=True)
+    ]
     for x, logits in enumerate(zip(*streams, strict=True)):
         codes[x] = encode(sum(logits[1:], start=logits[0]), targets)
     return codes

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from unet3d.preprocessing.background import (
     foreground_box,
 )
 from unet3d.preprocessing.checksum import file_crc32, with_checksum
-from unet3d.preprocessing.fingerprint import Intensities, case_record
+from unet3d.preprocessing.fingerprint import Intensities, case_record, measure_intensities
 from unet3d.preprocessing.geometry import (
     Geometry,
     case_geometry,
@@ -36,11 +36,13 @@ from unet3d.preprocessing.geometry import (
     resample,
     resampled_shape,
 )
-from unet3d.preprocessing.normalize import CONSTANT, standardise
+from unet3d.preprocessing.normalize import CONSTANT, rescale, standardise
 from unet3d.preprocessing.store import CASE_FILES, StoredCase
 
 log = logging.getLogger(__name__)
 FOREGROUND_SAMPLE = 10_000  # foreground voxels kept per label
+LABELLED_SAMPLE = 1000  # values of labelled voxels kept of a case
+FLOAT16_MOST = 65000.0
 CHUNK_VOXELS, BLOCK_VOXELS = 64, 32  # per axis; all channels of a voxel stay together
 
 
@@ -52,6 +54,7 @@ def build_case(dataset: Dataset, case: Case, data: DataConfig, folder: Path) -> 
     paths = dataset.images(case)
     channels = [channel for path in paths for channel in read_channels(path)]
     image, box, geometry, intensities = standard_image(paths[0], channels, data, dataset.channels)
+    samples = labelled_samples(channels, label, data.normalize, dataset.ignore, case.id)
     label = orient(label[box], axes, flips)
     shape = (image.shape[0], image.shape[1], image.shape[2])
     stored_label = np.ascontiguousarray(resample(label, shape, order=0))
@@ -67,7 +70,7 @@ def build_case(dataset: Dataset, case: Case, data: DataConfig, folder: Path) -> 
     description = {
         "case": asdict(stored),
         "geometry": geometry.as_dict(),
-        "fingerprint": case_record(intensities, counts),
+        "fingerprint": case_record(intensities, counts, samples),
     }
     _write_case_files(folder, image, stored_label, foreground, description)
     return stored
@@ -86,11 +89,12 @@ def standard_image(
     data: DataConfig,
     names: tuple[str, ...],
 ) -> tuple[np.ndarray, tuple[slice, slice, slice], Geometry, list[Intensities]]:
-    """A scan as the network sees it: reoriented, cropped to the foreground, resampled, z-scored.
+    """A scan as it is stored: reoriented, cropped to the foreground, normalised, resampled.
 
     channels: the voxels (x, y, z) of each sequence with the header of its file; path: for errors.
     Returns the image (x, y, z, channels) in data.dtype, the box on the file's axes, the geometry
-    that leads back, and the intensities of each channel before normalisation.
+    that leads back, and the intensities of each channel before normalisation. CT keeps its units,
+    see unet3d.preprocessing.scales.
     Raises DataError for a scan that is empty or not finite.
     """
     header = channels[0][1]
@@ -106,12 +110,14 @@ def standard_image(
     shape = (x, y, z)
     check_memory(path, math.prod(shape) * 2 * (len(channels) + 2))
     image = np.empty((*shape, len(channels)), _dtype(data.dtype))
-    intensities = []
+    intensities, methods = [], _methods(data, len(channels))
     for index, ((voxels, own), value) in enumerate(zip(channels, values, strict=True)):
         part = voxels[box]
-        standard, measured = _standardised(
-            f"{path}: channel {names[index]}", part, own, fill_enclosed(differs(part, value))
-        )
+        name, inside = f"{path}: channel {names[index]}", fill_enclosed(differs(part, value))
+        if methods[index] == "zscore":
+            standard, measured = _standardised(name, part, own, inside)
+        else:
+            standard, measured = _as_chosen(name, part, own, inside, methods[index])
         intensities.append(measured)
         if shape == cropped:  # cast before transposing, which then moves half the bytes
             image[..., index] = orient(standard.astype(image.dtype, order="K"), axes, flips)
@@ -142,6 +148,60 @@ def _standardised(
             )
         standard = standard.astype(np.float32, order="K")
     return standard, measured
+
+
+def _methods(data: DataConfig, channels: int) -> list[str]:
+    """The method of each sequence; z-scores in settings of versions that knew nothing else."""
+    return data.normalize if isinstance(data.normalize, list) else ["zscore"] * channels
+
+
+def _as_chosen(
+    name: str, voxels: np.ndarray, header: Header, mask: np.ndarray, method: str
+) -> tuple[np.ndarray, Intensities]:
+    """A channel by percentiles, or in the file's units: what 16 bits hold of them."""
+    values = to_file_units(voxels, header)
+    wrong = np.count_nonzero(~np.isfinite(values))
+    if wrong:
+        raise DataError(f"{name}: {wrong} voxels are NaN or infinite")
+    inside = values.T[mask.T]
+    measured = Intensities()
+    if inside.size:
+        mean = float(inside.mean(dtype=np.float64))
+        measured = replace(measure_intensities(inside, mean), sd=float(inside.std()))
+    if method == "percentile":
+        rescale(values, mask, measured.p0_5, measured.p99_5)
+    elif method == "none" and (most := float(np.abs(values).max())) > FLOAT16_MOST:
+        raise DataError(
+            f"{name}: values up to {most:g} do not fit in 16 bits; choose another data.normalize"
+        )
+    else:  # metal in a CT is clipped for good when it is read
+        np.clip(values, -FLOAT16_MOST, FLOAT16_MOST, out=values)
+    return values, measured
+
+
+def labelled_samples(
+    channels: list[tuple[np.ndarray, Header]],
+    label: np.ndarray,
+    methods: Any,
+    ignore: int | None,
+    case_id: str,
+) -> dict[int, list[float]]:
+    """Values of labelled voxels of each sequence that is normalised as CT, in the file's units.
+
+    A reproducible sample of at most LABELLED_SAMPLE, with as many from each case as nnU-Net takes.
+    """
+    wanted = [i for i, m in enumerate(methods) if m == "ct"] if isinstance(methods, list) else []
+    if not wanted:
+        return {}
+    chosen = np.flatnonzero(((label != 0) & (label != ignore)).ravel(order="F"))
+    if len(chosen) > LABELLED_SAMPLE:
+        random = np.random.Generator(np.random.Philox(zlib.crc32(case_id.encode())))
+        chosen = np.sort(random.choice(chosen, LABELLED_SAMPLE, replace=False))
+    places = np.unravel_index(chosen, label.shape, order="F")
+    return {
+        index: to_file_units(channels[index][0][places], channels[index][1]).tolist()
+        for index in wanted
+    }
 
 
 def stored_spacing(geometry: Geometry, shape: tuple[int, ...]) -> tuple[float, float, float]:

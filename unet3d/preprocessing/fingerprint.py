@@ -78,9 +78,17 @@ def measure_intensities(inside: np.ndarray, mean: float) -> Intensities:
     return Intensities(len(inside), mean, 0.0, low, middle, high)
 
 
-def case_record(intensities: Sequence[Intensities], voxels: dict[int, int]) -> dict[str, Any]:
-    """The `fingerprint` entry of case.json."""
-    return {"intensities": [asdict(one) for one in intensities], "voxels": voxels}
+def case_record(
+    intensities: Sequence[Intensities],
+    voxels: dict[int, int],
+    labelled: dict[int, list[float]] | None = None,
+) -> dict[str, Any]:
+    """The `fingerprint` entry of case.json. labelled: values of a sequence where there is a label.
+
+    The latter only of CT, by which it is normalised.
+    """
+    record = {"intensities": [asdict(one) for one in intensities], "voxels": voxels}
+    return {**record, "labelled": labelled} if labelled else record
 
 
 def read_cases(store: Store) -> list[CaseFingerprint]:

@@ -1,4 +1,4 @@
-"""Z-scores within the foreground."""
+"""Z-scores within the foreground, or its percentiles."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ def standardise(values: np.ndarray, mask: np.ndarray) -> Intensities | None:
         values[...] = 0
         return Intensities()
     return (_float32 if values.dtype == np.float32 else _float64)(values, mask, inside)
+
+
+def rescale(values: np.ndarray, mask: np.ndarray, low: float, high: float) -> None:
+    """Make `low` 0 and `high` 1 in place, values beyond them clipped; 0 outside `mask`."""
+    values -= np.float32(low)
+    values /= np.float32(high - low if high > low else 1)
+    np.clip(values, 0, 1, out=values)
+    values *= mask
 
 
 def _float32(values: np.ndarray, mask: np.ndarray, inside: np.ndarray) -> Intensities | None:

@@ -23,6 +23,7 @@ from unet3d.files import discard, publish, remove_stale, temporary_folder, write
 from unet3d.machine import cores
 from unet3d.preprocessing.array_pool import HANDLES
 from unet3d.preprocessing.case import build_case
+from unet3d.preprocessing.channel_methods import with_methods
 from unet3d.preprocessing.fingerprint import refresh_fingerprint, write_fingerprint
 from unet3d.preprocessing.store import (
     FORMAT,
@@ -40,6 +41,7 @@ from unet3d.preprocessing.store_key import (
     case_identities,
     digest,
     input_identity,
+    normalized,
     store_key,
     store_path,
 )
@@ -76,6 +78,7 @@ def preprocess(
 
         ensure_phantoms(Path(data.root), data.phantom)
     dataset = read_dataset(data)
+    data = with_methods(data, dataset)
     identity = input_identity(dataset)
     inputs = case_identities(identity)
     if check is not None:
@@ -108,6 +111,7 @@ def preprocess(
         skipped=dict(sorted(bad.items())),
         inputs=inputs,
         source=dataset,
+        normalize=normalized(data),
     )
     write_fingerprint(store, regions)
     write_text(path / MARKER, marker_text(store))
@@ -120,6 +124,7 @@ def find_store(data: DataConfig) -> Store | None:
     Raises DataError where the data set itself cannot be read.
     """
     dataset = read_dataset(data)
+    data = with_methods(data, dataset)
     key = store_key(data, dataset, input_identity(dataset))
     found = _complete(store_path(data, key), data.on_bad_case)
     return found and replace(found, source=dataset)

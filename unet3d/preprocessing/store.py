@@ -28,6 +28,7 @@ from unet3d.preprocessing.first_read import (
     REBUILD_HINT,
     read_description,
 )
+from unet3d.preprocessing.scales import Scales, scaled
 
 Window = tuple[slice, slice, slice]
 FORMAT = 3  # increased when the files of a store, or how they are computed, change
@@ -53,7 +54,8 @@ class Store:
 
     Reading raises DataError for a file that has changed since it was written.
     inputs: the identity of each case's files as they are now, and source: the data set itself,
-    where `preprocess` has looked.
+    where `preprocess` has looked. normalize: the method of each sequence, where any is not zscore.
+    scales: of the sequences that are scaled while they are read.
     """
 
     path: Path
@@ -65,15 +67,17 @@ class Store:
     skipped: dict[str, str]
     inputs: dict[str, str] = field(default_factory=dict, compare=False)
     source: Dataset | None = field(default=None, compare=False)
+    normalize: tuple[str, ...] = ()
+    scales: Scales = ()
 
     def image(self, case_id: str, window: Window | None = None) -> np.ndarray:
-        """(x, y, z, channels) of the case or of a window in it, in the stored dtype."""
+        """(x, y, z, channels) of the case or of a window in it, in the stored dtype, scaled."""
         array = read_window(self._folder(case_id) / "image.b2nd", window)
         if array.dtype == np.uint16:
             import ml_dtypes
 
-            return array.view(ml_dtypes.bfloat16)
-        return array
+            array = array.view(ml_dtypes.bfloat16)
+        return scaled(array, self.scales)
 
     def label(self, case_id: str, window: Window | None = None) -> np.ndarray:
         """(x, y, z), uint8, of the case or of a window in it."""
@@ -139,6 +143,7 @@ def read_marker(path: Path) -> Store | None:
             labels={int(value): name for value, name in found["labels"].items()},
             cases={case["id"]: stored_case(case) for case in found["cases"]},
             skipped=found["skipped"],
+            normalize=tuple(found.get("normalize", ())),
         )
     except FileNotFoundError:
         return None
@@ -161,6 +166,8 @@ def marker_text(store: Store) -> str:
         "skipped": store.skipped,
         "cases": [asdict(case) for case in store.cases.values()],
     }
+    if store.normalize:
+        fields["normalize"] = store.normalize
     return json.dumps(with_checksum(fields), indent=1)
 
 

@@ -55,7 +55,8 @@ def digest(identity: list[list[Any]]) -> str:
 def store_key(data: DataConfig, dataset: Dataset, identity: list[list[Any]]) -> str:
     """16 hex digits over the store's format, the settings that shape it, and the inputs.
 
-    `regions`, `patch`, `split` and the like are left out, as they do not change what is stored.
+    data: with the methods of `with_methods`. `regions`, `patch`, `split` and the like are left out,
+    as they do not change what is stored.
     """
     parts = {
         "format": FORMAT,
@@ -66,7 +67,15 @@ def store_key(data: DataConfig, dataset: Dataset, identity: list[list[Any]]) -> 
         "labels": dataset.labels,
         "inputs": identity,
     }
+    if normalized(data):
+        parts["normalize"] = data.normalize
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def normalized(data: DataConfig) -> tuple[str, ...]:
+    """The methods of data.normalize, where any is not what a store of any version has: z-scores."""
+    methods = tuple(data.normalize) if isinstance(data.normalize, list) else ()
+    return methods if set(methods) - {"zscore"} else ()
 
 
 def store_path(data: DataConfig, key: str) -> Path:

@@ -12,6 +12,7 @@ from unet3d.datasets.read import read_dataset
 from unet3d.errors import DataError
 from unet3d.files import write_text
 from unet3d.machine import cores
+from unet3d.preprocessing.channel_methods import with_methods
 from unet3d.preprocessing.checksum import file_crc32
 from unet3d.preprocessing.first_read import DAMAGE_MARK
 from unet3d.preprocessing.store import Store, read_marker, wrong_size
@@ -27,6 +28,7 @@ def built_store(data: DataConfig) -> Store:
     Raises DataError where there is none, or where the data set that identifies it is missing.
     """
     dataset = read_dataset(data)
+    data = with_methods(data, dataset)
     path = store_path(data, store_key(data, dataset, input_identity(dataset)))
     store = read_marker(path)
     if store is None:

@@ -174,7 +174,7 @@ def check_description(dataset: Dataset, config: Config, accept: str = ACCEPT) ->
             )
 
 
-def description(channels: Iterable[str], labels: Mapping[int, str]) -> dict[str, dict[str, str]]:
+def description(channels: Iterable[str], labels: Mapping[int, str]) -> dict[str, Any]:
     """Sequences and labels in the Decathlon's format."""
     return {
         "modality": {str(index): name for index, name in enumerate(channels)},

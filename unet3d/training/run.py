@@ -20,6 +20,7 @@ from unet3d.distributed.writer import FORMER_SECONDS, Writer, writing
 from unet3d.errors import RunError, RunStopped, StorageError, TrialPruned
 from unet3d.files import write_text
 from unet3d.logs import log_to_console, log_to_file
+from unet3d.preprocessing.scales import scales_as_json
 from unet3d.preprocessing.store import Store
 from unet3d.run_folder import RunFolder, run_folder
 from unet3d.sampling.split_record import description, write_record
@@ -289,6 +290,13 @@ def _keep_results(training: Training, history: list[dict]) -> None:
 
 
 def describe_data(store: Store, path: Path) -> Path:
-    """Write the sequences and labels of a run's network to `path`, and return it."""
-    write_text(path, json.dumps(description(store.channels, store.labels), indent=1))
+    """Write the sequences and labels of a run's network to `path`, and return it.
+
+    With how each sequence is normalised, where that is another way than by each case's own figures.
+    """
+    described = description(store.channels, store.labels)
+    if store.normalize:
+        described["normalize"] = store.normalize
+        described["scales"] = scales_as_json(store.scales)
+    write_text(path, json.dumps(described, indent=1))
     return path

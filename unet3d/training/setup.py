@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +16,10 @@ from unet3d.datasets.read import with_regions
 from unet3d.distributed.progress import SET_UP, begin
 from unet3d.distributed.worker import WorkerContext
 from unet3d.errors import ConfigError, DataError, RunError
+from unet3d.files import read_text
 from unet3d.logs import quiet_start
 from unet3d.preprocessing.preprocess import preprocess
+from unet3d.preprocessing.scales import Scales, scales_of_json, training_scales
 from unet3d.preprocessing.staging import stage
 from unet3d.preprocessing.store import Store
 from unet3d.run_folder import run_folder
@@ -76,10 +79,20 @@ def make_data(config: Config) -> tuple[Store, Targets, SplitRecord]:
         record = new_record(make_split(store.cases, config.data, store.source), store)
     else:
         store, record = _data_of_before(config, record)
+    store = replace(store, scales=_scales(config, store, record))
     targets = make_targets(with_regions(config.data, store.source), store.labels)
     if config.data.patch != AUTO:
         stream_of(config, store, record.split)
     return store, targets, record
+
+
+def _scales(config: Config, store: Store, record: SplitRecord) -> Scales:
+    """How CT is scaled: by its training cases, and in a resumed run as it was when that began."""
+    if config.resume and store.normalize:
+        text = read_text(run_folder(config.output_dir, config.resume).description)
+        if text is not None:
+            return scales_of_json(json.loads(text).get("scales", ()))
+    return training_scales(store.path, store.normalize, record.split.train)
 
 
 def _data_of_before(config: Config, before: SplitRecord) -> tuple[Store, SplitRecord]:

@@ -20,6 +20,7 @@ from unet3d.config.schema.commands import (
 )
 from unet3d.config.schema.data import (
     AUTO,
+    NORMALIZE,
     DataConfig,
     PhantomConfig,
     SourceConfig,
@@ -38,6 +39,7 @@ from unet3d.config.walk import as_dict, flatten
 __all__ = [
     "AUTO",
     "COMMANDS",
+    "NORMALIZE",
     "SCHEMAS",
     "AdamConfig",
     "AdamWConfig",

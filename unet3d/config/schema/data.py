@@ -24,6 +24,7 @@ from unet3d.config.allowed import (
 )
 from unet3d.config.setting import NO_EFFECT, group, setting
 
+NORMALIZE = ("zscore", "ct", "percentile", "none")  # beside auto
 AUTO = "auto"  # data.patch: chosen from the data set and the memory
 
 
@@ -187,4 +188,12 @@ class DataConfig:
         FOLDER,
         newer=True,
         path=True,
+    )
+    # Any: a word, or a list of them; config/rules.py checks it.
+    normalize: Any = setting(
+        "auto",
+        "zscore: each case by its own mean and deviation; ct: clipped and scaled by the figures of "
+        "the labelled voxels of all training cases; percentile: each case's 0.5 and 99.5 "
+        "percentiles become 0 and 1; none; auto: ct for CT, else zscore; a list: for each sequence",
+        newer=True,
     )

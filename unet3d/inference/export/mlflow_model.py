@@ -73,7 +73,7 @@ class SegmentationModel(PythonModel):
         return images
 
     def _labels(self, image: np.ndarray, overlap: float, tta: bool) -> np.ndarray:
-        codes = predict_codes([self.trained], image, overlap, tta)
+        codes = predict_codes([self.trained], [image], overlap, tta)
         return labels_of(codes, self.trained.targets)
 
 
