@@ -172,3 +172,22 @@ def test_unknown_loss_is_named() -> None:
     """The user reads the key, the value and what is allowed."""
     with pytest.raises(ConfigError, match="loss.name: 'iou' is not known; choose one of ce, dice,"):
         make_loss(LossConfig(name="iou"), False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_ignored_voxels_are_as_if_they_were_not_there(name: str, exclusive: bool) -> None:
+    """A sample with a slab of unknown truth costs what it costs without, and has no gradient."""
+    truth, logits = sample(exclusive)
+    slab = np.full((2, 3, *SHAPE[2:]), -1, np.float32)
+    noise = np.random.default_rng(0).normal(size=slab.shape).astype(np.float32)
+    config = LossConfig(name=name)
+    longer = tf.Variable(np.concatenate([logits, noise], axis=1))
+    with tf.GradientTape() as tape:
+        loss = make_loss(config, exclusive, ignores=True)(
+            np.concatenate([truth, slab], axis=1), longer
+        )
+    expected = make_loss(config, exclusive)(truth, logits)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    gradient = tape.gradient(loss, longer).numpy()
+    assert not gradient[:, SHAPE[1] :].any() and gradient[:, : SHAPE[1]].any()

@@ -62,3 +62,17 @@ def test_counts_are_exact_beyond_float32() -> None:
     ones = tf.ones(shape)
     intersection, truth, prediction = batch_dice_counts(ones, ones, exclusive=False)
     assert float(intersection[0]) == float(truth[0]) == float(prediction[0]) == 260 * 256 * 256
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_ignored_voxels_are_in_no_count(exclusive: bool) -> None:
+    """Neither as truth nor as a prediction."""
+    rng = np.random.default_rng(0)
+    truth = np.eye(3, dtype=np.float32)[rng.integers(0, 3, (2, 5, 6, 7))]
+    logits = rng.normal(size=truth.shape).astype(np.float32)
+    unknown = truth.copy()
+    unknown[:, 3:] = -1
+    found = batch_dice_counts(unknown, logits, exclusive, ignores=True)
+    expected = batch_dice_counts(truth[:, :3], logits[:, :3], exclusive)
+    for counted, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(counted, wanted)

@@ -12,15 +12,18 @@ from unet3d.config.schema import LossConfig
 from unet3d.errors import ConfigError
 
 SPATIAL = (1, 2, 3)
-Loss = Callable[[Any, Any], Any]  # (truth, logits or a list of them) -> (batch,)
+CERTAIN = 100.0  # a logit whose probability is 1 in float32
+VOXEL_MEANS = ("ce", "dice_ce", "focal")  # losses that are means over voxels, in part at least
+Loss = Callable[..., Any]  # (truth, logits or a list of them) -> (batch,)
 
 
-def make_loss(loss: LossConfig, exclusive: bool) -> Loss:
+def make_loss(loss: LossConfig, exclusive: bool, ignores: bool = False) -> Loss:
     """The loss that `loss.name` chooses, as a function of (truth, logits).
 
     truth: (batch, x, y, z, outputs) in {0, 1}; logits: the same shape, or a list of them under
     deep supervision. exclusive: outputs are the classes of one softmax, output 0 the background,
-    which the overlap losses leave out; else each output is its own sigmoid.
+    which the overlap losses leave out; else each output is its own sigmoid. ignores: voxels whose
+    truth is -1 do not count.
     Returns float32 (batch,). Raises ConfigError for an unknown name.
     """
     losses: dict[str, Loss] = {
@@ -42,7 +45,28 @@ def make_loss(loss: LossConfig, exclusive: bool) -> Loss:
         raise ConfigError(
             f"loss.name: {loss.name!r} is not known; choose one of {', '.join(sorted(losses))}"
         )
-    return deep_supervision(losses[loss.name])
+    chosen = losses[loss.name]
+    if ignores:
+        chosen = partial(ignoring, chosen, exclusive, loss.name in VOXEL_MEANS)
+    return deep_supervision(chosen)
+
+
+def ignoring(loss: Loss, exclusive: bool, voxel_mean: bool, truth: Any, logits: Any) -> Any:
+    """`loss` without the voxels whose truth is -1: they become background that is certain.
+
+    voxel_mean: whether it is a mean over voxels, then taken over those that are left.
+    """
+    truth, logits = as_float32(truth, logits)
+    ignored = truth[..., :1] < 0
+    outputs = truth.shape[-1]
+    background = [1.0 if exclusive and index == 0 else 0.0 for index in range(outputs)]
+    certain = [CERTAIN if value else -CERTAIN for value in background]
+    truth = tf.where(ignored, tf.constant(background), truth)
+    logits = tf.where(ignored, tf.constant(certain), logits)
+    if not voxel_mean:
+        return loss(truth, logits)
+    share = tf.reduce_mean(tf.cast(~ignored, tf.float32), (*SPATIAL, 4))
+    return loss(truth, logits, counted=tf.maximum(share, 1e-6))
 
 
 def deep_supervision(loss: Loss) -> Loss:
@@ -89,24 +113,41 @@ def dice_loss(truth: Any, logits: Any, *, exclusive: bool, smooth: float = 1e-5)
     return 1 - tf.reduce_mean(soft_dice(truth, probability, smooth), axis=-1)
 
 
-def cross_entropy(truth: Any, logits: Any, *, exclusive: bool) -> Any:
-    """Cross-entropy in nats, mean over voxels (and over outputs of a sigmoid); (batch,)."""
+def cross_entropy(truth: Any, logits: Any, *, exclusive: bool, counted: Any = 1.0) -> Any:
+    """Cross-entropy in nats, mean over voxels (and over outputs of a sigmoid); (batch,).
+
+    counted: the share of the voxels that the mean is over, where the others add nothing.
+    """
     truth, logits = as_float32(truth, logits)
     if exclusive:
-        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(truth, logits), SPATIAL)
-    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(truth, logits), (*SPATIAL, 4))
+        nats = tf.nn.softmax_cross_entropy_with_logits(truth, logits)
+        return tf.reduce_mean(nats, SPATIAL) / counted
+    nats = tf.nn.sigmoid_cross_entropy_with_logits(truth, logits)
+    return tf.reduce_mean(nats, (*SPATIAL, 4)) / counted
 
 
 def dice_cross_entropy(
-    truth: Any, logits: Any, *, exclusive: bool, smooth: float = 1e-5, ce_weight: float = 1.0
+    truth: Any,
+    logits: Any,
+    *,
+    exclusive: bool,
+    smooth: float = 1e-5,
+    ce_weight: float = 1.0,
+    counted: Any = 1.0,
 ) -> Any:
     """Dice loss + ce_weight * cross-entropy (Isensee et al. 2021); (batch,)."""
     overlap = dice_loss(truth, logits, exclusive=exclusive, smooth=smooth)
-    return overlap + ce_weight * cross_entropy(truth, logits, exclusive=exclusive)
+    return overlap + ce_weight * cross_entropy(truth, logits, exclusive=exclusive, counted=counted)
 
 
 def focal_loss(
-    truth: Any, logits: Any, *, exclusive: bool, gamma: float = 2.0, alpha: float = 0.25
+    truth: Any,
+    logits: Any,
+    *,
+    exclusive: bool,
+    gamma: float = 2.0,
+    alpha: float = 0.25,
+    counted: Any = 1.0,
 ) -> Any:
     """Cross-entropy that fades on voxels already right (Lin et al. 2017, eq. 5); (batch,).
 
@@ -120,12 +161,12 @@ def focal_loss(
         fade = tf.pow(tf.maximum(-tf.math.expm1(-nll), 1e-7), gamma)
         background = truth[..., 0]
         balance = alpha * (1 - background) + (1 - alpha) * background
-        return tf.reduce_mean(balance * fade * nll, SPATIAL)
+        return tf.reduce_mean(balance * fade * nll, SPATIAL) / counted
     toward = (2 * truth - 1) * logits  # positive where the output leans to the truth
     nll = tf.nn.softplus(-toward)
     fade = tf.exp(-gamma * tf.nn.softplus(toward))  # (1 - p) ** gamma, from logits
     balance = alpha * truth + (1 - alpha) * (1 - truth)
-    return tf.reduce_mean(balance * fade * nll, (*SPATIAL, 4))
+    return tf.reduce_mean(balance * fade * nll, (*SPATIAL, 4)) / counted
 
 
 def tversky_loss(

@@ -30,11 +30,12 @@ def dice(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     )
 
 
-def batch_dice_counts(truth: Any, logits: Any, exclusive: bool) -> Counts:
+def batch_dice_counts(truth: Any, logits: Any, exclusive: bool, ignores: bool = False) -> Counts:
     """Voxel counts of a batch, to be summed over batches and replicas (TensorFlow).
 
     truth: (batch, x, y, z, outputs) in {0, 1}; logits: the same shape. A voxel is predicted where
     its sigmoid is above 0.5 or, when exclusive, in the output with the largest logit.
+    ignores: voxels whose truth is -1 are in no count.
     Returns (intersection, truth, prediction), each float64 (outputs,), whole numbers; a softmax's
     background is output 0.
     """
@@ -45,6 +46,9 @@ def batch_dice_counts(truth: Any, logits: Any, exclusive: bool) -> Counts:
         prediction = tf.one_hot(tf.argmax(logits, axis=-1), truth.shape[-1], dtype=tf.float32)
     else:
         prediction = tf.cast(logits > 0, tf.float32)
+    if ignores:
+        prediction *= tf.cast(truth[..., :1] >= 0, tf.float32)
+        truth = tf.maximum(truth, 0)
 
     def total(mask: Any) -> Any:
         # float32 counts exactly up to 2^24 only: enough for a plane, too little for a batch.

@@ -10,10 +10,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from tests.layout_folders import write_folders, write_nnunet, write_table
+from tests.layout_folders import save_itk, write_folders, write_nnunet, write_table
 from tests.preprocessing.test_scales import write_ct
 from unet3d.cli import main
 from unet3d.config.compose import compose_config
+from unet3d.datasets.volumes import read_voxels
 from unet3d.training.run import run_training
 
 SMALL = (
@@ -23,8 +24,13 @@ SMALL = (
 
 
 def _nnunet(root: Path) -> list[str]:
-    labels = {"background": 0, "whole": [1, 2], "core": [2]}
+    labels = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
     write_nnunet(root, 4, ".mha", labels=labels, regions_class_order=[1, 2])
+    for path in (root / "labelsTr").iterdir():  # nothing is known of the last slices
+        voxels, header = read_voxels(path)
+        unknown = voxels.copy()
+        unknown[:, :, 6:] = 3
+        save_itk(path, unknown, header.affine)
     return ["data=nnunet", f"data.root={root}"]
 
 

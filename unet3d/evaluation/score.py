@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 class Pair:
     """A case's label file and its segmentation; tolerance: mm, of NSD.
 
-    geometry: strict, or image, by which the affine of the segmentation counts.
+    geometry: strict, or image, by which the affine of the segmentation counts. ignore: the label
+    value of voxels where nothing is known, and nothing counts.
     """
 
     case: str
@@ -31,6 +32,7 @@ class Pair:
     regions: Regions
     tolerance: float
     geometry: str = "strict"
+    ignore: int | None = None
 
 
 def score(pair: Pair) -> list[ScoreRow]:
@@ -43,6 +45,8 @@ def score(pair: Pair) -> list[ScoreRow]:
     check_same_grid(pair.prediction, own, pair.truth, header, pair.geometry, "geometry")
     spacing = (header if pair.geometry == "strict" else own).spacing
     rows = []
+    if pair.ignore is not None:
+        labels = np.where(truth == pair.ignore, 0, labels)
     for region, values in pair.regions.items():
         masks = np.isin(truth, values), np.isin(labels, values)
         rows.append((pair.case, region, evaluate_masks(*masks, spacing, pair.tolerance)))

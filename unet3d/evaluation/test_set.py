@@ -120,7 +120,8 @@ def _segmented(
         write_segmentation(path, labels, scan.files[0])
         log.info("%s: segmented after %.1f s", case.id, time.perf_counter() - start)
         label, geometry = dataset.file(case.label), trained.config.data.geometry
-        yield Pair(case.id, label, path, regions, settings.tolerance, geometry)
+        ignore = dataset.ignore
+        yield Pair(case.id, label, path, regions, settings.tolerance, geometry, ignore)
 
 
 def draw_overlays(

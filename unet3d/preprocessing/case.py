@@ -58,10 +58,10 @@ def build_case(dataset: Dataset, case: Case, data: DataConfig, folder: Path) -> 
     label = orient(label[box], axes, flips)
     shape = (image.shape[0], image.shape[1], image.shape[2])
     stored_label = np.ascontiguousarray(resample(label, shape, order=0))
-    foreground, counts = foreground_index(stored_label, case.id)
+    foreground, counts = foreground_index(stored_label, case.id, dataset.ignore)
     if values and not foreground:
         raise DataError(f"{dataset.file(case.label)}: no labelled voxel lies inside the image")
-    lost = values - set(foreground)
+    lost = values - set(foreground) - {dataset.ignore}
     if lost:
         log.warning("%s: label %s lies outside the image", case.id, sorted(lost))
     stored = StoredCase(
@@ -214,9 +214,9 @@ def stored_spacing(geometry: Geometry, shape: tuple[int, ...]) -> tuple[float, f
 
 
 def foreground_index(
-    label: np.ndarray, case_id: str
+    label: np.ndarray, case_id: str, ignore: int | None = None
 ) -> tuple[dict[int, np.ndarray], dict[int, int]]:
-    """Where each label value lies in a case, and how often it occurs.
+    """Where each label value lies in a case, and how often it occurs; without that to ignore.
 
     Returns {value: sorted (n, 3) voxel indices}, a reproducible sample of at most
     FOREGROUND_SAMPLE each, and {value: number of voxels}.
@@ -225,7 +225,7 @@ def foreground_index(
     values = label.reshape(-1)[flat]
     kind = np.int16 if max(label.shape) <= np.iinfo(np.int16).max else np.int32
     found, counts = {}, {}
-    for value in np.unique(values).tolist():
+    for value in sorted({*np.unique(values).tolist()} - {ignore}):
         voxels = flat[values == value]
         counts[value] = len(voxels)
         if len(voxels) > FOREGROUND_SAMPLE:

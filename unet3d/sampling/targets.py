@@ -16,26 +16,31 @@ from unet3d.errors import ConfigError
 class Targets:
     """The truth of each output for each label value. table: float32 (256, outputs), in {0, 1}.
 
-    exclusive: whether the outputs are the classes of one softmax.
+    exclusive: whether the outputs are the classes of one softmax. ignores: whether a label value,
+    whose row is -1, stands for voxels that do not count.
     """
 
     names: tuple[str, ...]
     table: np.ndarray
     exclusive: bool
+    ignores: bool = False
 
     def encode(self, label: np.ndarray) -> np.ndarray:
         """uint8 labels of any shape -> float32 (..., outputs), in {0, 1}."""
         return self.table[label]
 
 
-def make_targets(data: DataConfig, labels: dict[int, str]) -> Targets:
+def make_targets(data: DataConfig, labels: dict[int, str], ignore: int | None = None) -> Targets:
     """The targets that data.target and data.regions make of the data set's `labels`.
 
+    ignore: the label value of voxels that count neither in the loss nor in a metric.
     Raises ConfigError for an unknown target, and for a region of labels that do not exist.
     """
     if data.target == "classes":
         named = {0: "background"} | labels
-        return _targets({name: [value] for value, name in output_names(named).items()}, True)
+        return _targets(
+            {name: [value] for value, name in output_names(named).items()}, True, ignore
+        )
     if data.target != "regions":
         raise ConfigError(f"data.target: {data.target} is not known; choose regions or classes")
     foreground = {value: name for value, name in labels.items() if value != 0}
@@ -50,14 +55,16 @@ def make_targets(data: DataConfig, labels: dict[int, str]) -> Targets:
                     f"data.regions.{name}: label {value} is not a foreground label of the data "
                     f"set; its labels are {known}"
                 )
-    return _targets(regions, False)
+    return _targets(regions, False, ignore)
 
 
-def _targets(regions: dict[str, list[int]], exclusive: bool) -> Targets:
+def _targets(regions: dict[str, list[int]], exclusive: bool, ignore: int | None) -> Targets:
     table: np.ndarray = np.zeros((256, len(regions)), dtype=np.float32)
     for output, values in enumerate(regions.values()):
         table[values, output] = 1
-    return Targets(tuple(regions), table, exclusive)
+    if ignore is not None:
+        table[ignore] = -1
+    return Targets(tuple(regions), table, exclusive, ignore is not None)
 
 
 def output_names(labels: dict[int, str]) -> dict[int, str]:

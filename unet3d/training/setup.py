@@ -80,7 +80,8 @@ def make_data(config: Config) -> tuple[Store, Targets, SplitRecord]:
     else:
         store, record = _data_of_before(config, record)
     store = replace(store, scales=_scales(config, store, record))
-    targets = make_targets(with_regions(config.data, store.source), store.labels)
+    ignore = store.source.ignore if store.source else None
+    targets = make_targets(with_regions(config.data, store.source), store.labels, ignore)
     if config.data.patch != AUTO:
         stream_of(config, store, record.split)
     return store, targets, record

@@ -31,7 +31,7 @@ def make_train_step(
     losses over the global batch size, so the sum over replicas is the mean that one would see.
     xla: compile it with XLA; of several replicas only what lies between their exchanges.
     """
-    loss_of = make_loss(config.loss, targets.exclusive)
+    loss_of = make_loss(config.loss, targets.exclusive, targets.ignores)
     targets_of_label = tf.constant(targets.table)
     model, optimizer, scale = state.model, state.optimizer, state.loss_scale
     weights = model.trainable_variables
@@ -46,7 +46,8 @@ def make_train_step(
             scaled_loss = loss * scale.factor.value if scale else loss
         grads = tape.gradient(scaled_loss, [weight.value for weight in weights])
         finest = logits[0] if isinstance(logits, (list, tuple)) else logits
-        return grads, loss, tf.stack(batch_dice_counts(truth, finest, targets.exclusive))
+        counts = batch_dice_counts(truth, finest, targets.exclusive, targets.ignores)
+        return grads, loss, tf.stack(counts)
 
     if xla and replicas > 1:
         forward_backward = tf.function(forward_backward, autograph=False, jit_compile=True)

@@ -112,7 +112,7 @@ def make_scores(setup: Setup, replicas: int, windows: int) -> Scores:
         setup.state.model,
         setup.strategy,
     )
-    loss_of = make_loss(config.loss, targets.exclusive)
+    loss_of = make_loss(config.loss, targets.exclusive, targets.ignores)
     targets_of_label = tf.constant(targets.table)
     kind, channels = image_type(config.data.dtype), len(setup.store.channels)
     side = config.model.stride  # which a network takes whatever its patch
@@ -130,7 +130,8 @@ def make_scores(setup: Setup, replicas: int, windows: int) -> Scores:
             predict, volume, config.data.patch, outputs=len(targets.names), windows=windows
         )[tf.newaxis]
         truth = tf.gather(targets_of_label, tf.cast(label, tf.int32))[tf.newaxis]
-        counts = tf.stack(batch_dice_counts(truth, logits, targets.exclusive))
+        found = batch_dice_counts(truth, logits, targets.exclusive, targets.ignores)
+        counts = tf.stack(found)
         loss = tf.cast(loss_of(truth, logits), tf.float64)
         return tf.concat([loss, tf.reshape(counts, [-1])], 0)
 
