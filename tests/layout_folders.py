@@ -29,15 +29,22 @@ def save_itk(path: Path, voxels: np.ndarray, affine: np.ndarray = LPS) -> None:
     SimpleITK.WriteImage(image, str(path))
 
 
-def write_nnunet(root: Path, cases: int = 3, ending: str = ".nii.gz", **description: Any) -> Path:
+def write_nnunet(
+    root: Path,
+    cases: int = 3,
+    ending: str = ".nii.gz",
+    affine: np.ndarray = LPS,
+    **description: Any,
+) -> Path:
     """Version 2's layout: imagesTr/case_0_0000.nii.gz, ..., labelsTr/case_0.nii.gz."""
     root.mkdir(parents=True, exist_ok=True)
     write = save if ending == ".nii.gz" else save_itk
     for index in range(cases):
         image, label = volumes(index)
         for channel in range(image.shape[3]):
-            write(root / "imagesTr" / f"case_{index}_{channel:04d}{ending}", image[..., channel])
-        write(root / "labelsTr" / f"case_{index}{ending}", label)
+            path = root / "imagesTr" / f"case_{index}_{channel:04d}{ending}"
+            write(path, image[..., channel], affine)
+        write(root / "labelsTr" / f"case_{index}{ending}", label, affine)
     content = {
         "channel_names": {str(index): name for index, name in enumerate(CHANNELS)},
         "labels": {"background": 0, "edema": 1, "core": 2},

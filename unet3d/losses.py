@@ -17,13 +17,23 @@ VOXEL_MEANS = ("ce", "dice_ce", "focal")  # losses that are means over voxels, i
 Loss = Callable[..., Any]  # (truth, logits or a list of them) -> (batch,)
 
 
-def make_loss(loss: LossConfig, exclusive: bool, ignores: bool = False) -> Loss:
+def halved(level: int) -> tuple[int, int, int]:
+    """The stride of a level where each is half the size of the one before."""
+    return 2**level, 2**level, 2**level
+
+
+def make_loss(
+    loss: LossConfig,
+    exclusive: bool,
+    ignores: bool = False,
+    level_stride: Callable[[int], Sequence[int]] = halved,
+) -> Loss:
     """The loss that `loss.name` chooses, as a function of (truth, logits).
 
     truth: (batch, x, y, z, outputs) in {0, 1}; logits: the same shape, or a list of them under
     deep supervision. exclusive: outputs are the classes of one softmax, output 0 the background,
     which the overlap losses leave out; else each output is its own sigmoid. ignores: voxels whose
-    truth is -1 do not count.
+    truth is -1 do not count. level_stride: of the truth's voxels on the levels of deep supervision.
     Returns float32 (batch,). Raises ConfigError for an unknown name.
     """
     losses: dict[str, Loss] = {
@@ -48,7 +58,7 @@ def make_loss(loss: LossConfig, exclusive: bool, ignores: bool = False) -> Loss:
     chosen = losses[loss.name]
     if ignores:
         chosen = partial(ignoring, chosen, exclusive, loss.name in VOXEL_MEANS)
-    return deep_supervision(chosen)
+    return deep_supervision(chosen, level_stride)
 
 
 def ignoring(loss: Loss, exclusive: bool, voxel_mean: bool, truth: Any, logits: Any) -> Any:
@@ -69,8 +79,8 @@ def ignoring(loss: Loss, exclusive: bool, voxel_mean: bool, truth: Any, logits: 
     return loss(truth, logits, counted=tf.maximum(share, 1e-6))
 
 
-def deep_supervision(loss: Loss) -> Loss:
-    """`loss` for a list of logits too, finest first, each half the size of the one before.
+def deep_supervision(loss: Loss, level_stride: Callable[[int], Sequence[int]] = halved) -> Loss:
+    """`loss` for a list of logits too, finest first, `level_stride(level)` voxels apart.
 
     Levels weigh 1, 1/2, 1/4, ... divided by their sum (Isensee et al. 2021). The truth of a
     coarser level is every 2nd, 4th, ... voxel, so it stays in {0, 1}.
@@ -80,10 +90,10 @@ def deep_supervision(loss: Loss) -> Loss:
         if not isinstance(logits, (list, tuple)):
             return loss(truth, logits)
         weights = level_weights(len(logits))
-        levels = [
-            weight * loss(truth[:, :: 2**level, :: 2**level, :: 2**level], logits[level])
-            for level, weight in enumerate(weights)
-        ]
+        levels = []
+        for level, weight in enumerate(weights):
+            x, y, z = level_stride(level)
+            levels.append(weight * loss(truth[:, ::x, ::y, ::z], logits[level]))
         return tf.add_n(levels)
 
     return supervised

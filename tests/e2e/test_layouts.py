@@ -13,8 +13,8 @@ import pytest
 from tests.layout_folders import save_itk, write_folders, write_nnunet, write_table
 from tests.preprocessing.test_scales import write_ct
 from unet3d.cli import main
-from unet3d.config.compose import compose_config
-from unet3d.datasets.volumes import read_voxels
+from unet3d.config.compose import compose_config, stored_config
+from unet3d.datasets.volumes import read_header, read_voxels
 from unet3d.training.run import run_training
 
 SMALL = (
@@ -50,6 +50,17 @@ def _ct(root: Path) -> list[str]:
     return ["data=nnunet", f"data.root={root}"]
 
 
+def _prostate(root: Path) -> list[str]:
+    write_nnunet(root, 4, affine=np.diag([-0.6, -0.6, 3.6, 1.0]))
+    auto = ["model.topology=auto", "data.patch=auto", "data.patch_memory=0.02"]
+    return ["data=nnunet", f"data.root={root}", "model=resunet", *auto]
+
+
+def _micrometres(root: Path) -> list[str]:
+    write_nnunet(root, 4, ".nrrd", affine=np.diag([-0.005, -0.005, 0.005, 1.0]))
+    return ["data=nnunet", f"data.root={root}"]
+
+
 @pytest.mark.parametrize(
     ("make", "outputs"),
     [
@@ -57,6 +68,8 @@ def _ct(root: Path) -> list[str]:
         (_table, ["edema", "core"]),
         (_folders, ["edema", "core"]),
         (_ct, ["edema", "core"]),
+        (_prostate, ["edema", "core"]),
+        (_micrometres, ["edema", "core"]),
     ],
 )
 def test_a_layout_trains_predicts_and_evaluates(
@@ -76,4 +89,7 @@ def test_a_layout_trains_predicts_and_evaluates(
     (prediction,) = (run / "test" / "predictions").glob("*.nii.gz")
     found = nibabel.nifti1.load(prediction)
     assert found.shape == (12, 14, 10)
-    np.testing.assert_allclose(np.diag(found.affine), [-1, -1, 2, 1])
+    expected = read_header(next((tmp_path / "raw").rglob("*_0000.*"), None) or prediction)
+    np.testing.assert_allclose(found.affine, expected.affine, atol=1e-5)
+    if make is _prostate:  # its slices are pooled once the others are as coarse
+        assert stored_config(run / "config.yaml").model.strides == [[2, 2, 1], [2, 2, 1]]

@@ -71,7 +71,7 @@ def test_healthy_cases_train_as_background(tmp_path, caplog):
         batch_size=1,
         steps_per_epoch=2,
         seed=0,
-        stride=4,
+        stride=(4, 4, 4),
     )
     image, label = stream.sample(0, 0)
     assert image.shape == (4, 4, 4, 2) and not label.any()

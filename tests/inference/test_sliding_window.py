@@ -152,7 +152,7 @@ def test_weights_are_positive_and_peak_in_the_middle(patch: tuple[int, ...]) -> 
 
 def test_padded_shape_rounds_up() -> None:
     """The patch of a whole volume is the next size that the network accepts."""
-    assert padded_shape((17, 16, 1), 8) == (24, 16, 8)
+    assert padded_shape((17, 16, 1), (8, 8, 8)) == (24, 16, 8)
 
 
 @pytest.mark.parametrize("overlap", [-0.1, 1.0])

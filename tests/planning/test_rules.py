@@ -27,7 +27,7 @@ def memory(patch) -> float:
 @pytest.mark.parametrize("budget", [1e5, 1e6, 3e6, 1e9])
 def test_a_patch_fits_divides_and_stays_within_the_volume(stride, budget):
     """It fits, and the step before the last shortening would not have."""
-    patch = choose_patch(BRAIN, (1, 1, 1), stride, budget, memory)
+    patch = choose_patch(BRAIN, (1, 1, 1), [stride] * 3, budget, memory)
     assert all(size % stride == 0 for size in patch) and memory(patch) <= budget
     assert all(size < whole + stride for size, whole in zip(patch, BRAIN, strict=True))
     larger = [np.add(patch, step).tolist() for step in stride * np.eye(3, dtype=int)]
@@ -37,12 +37,12 @@ def test_a_patch_fits_divides_and_stays_within_the_volume(stride, budget):
 
 def test_ample_memory_takes_the_median_volume_rounded_up():
     """No axis is left smaller than the volume where all of it fits."""
-    assert choose_patch(BRAIN, (1, 1, 1), 8, 1e12, memory) == [144, 176, 144]
+    assert choose_patch(BRAIN, (1, 1, 1), [8] * 3, 1e12, memory) == [144, 176, 144]
 
 
 def test_a_large_volume_begins_as_a_cube_in_mm():
     """Of a volume beyond 256^3 voxels, coarse slices are as thick in mm as the plane is wide."""
-    x, y, z = choose_patch((900, 900, 300), (1, 1, 4), 4, 1e12, memory)
+    x, y, z = choose_patch((900, 900, 300), (1, 1, 4), [4] * 3, 1e12, memory)
     assert x == y and x == pytest.approx(4 * z, rel=0.05)
     assert x * y * z == pytest.approx(LARGEST, rel=0.1)
 
@@ -50,16 +50,17 @@ def test_a_large_volume_begins_as_a_cube_in_mm():
 def test_the_aspect_follows_the_volume_and_the_larger_of_equals_is_shortened():
     """Shortened by one step, the axis is the one that is longest beside the volume."""
     volume, budget = (64, 128, 64), memory((64, 112, 64))
-    assert choose_patch(volume, (1, 1, 1), 16, budget, memory) == [64, 112, 64]
-    assert choose_patch((60, 68, 12), (1, 1, 1), 8, memory((64, 64, 16)), memory) == [64, 64, 16]
-    x, y, z = choose_patch(volume, (1, 1, 1), 4, 1e5, memory)
+    assert choose_patch(volume, (1, 1, 1), [16] * 3, budget, memory) == [64, 112, 64]
+    enough = memory((64, 64, 16))
+    assert choose_patch((60, 68, 12), (1, 1, 1), [8] * 3, enough, memory) == [64, 64, 16]
+    x, y, z = choose_patch(volume, (1, 1, 1), [4] * 3, 1e5, memory)
     assert x == pytest.approx(z, abs=4) and y == pytest.approx(2 * x, abs=8) and y < 128
 
 
 def test_where_nothing_fits_there_is_no_patch():
     """The planner says so instead of giving a patch that will run out of memory."""
-    assert choose_patch(BRAIN, (1, 1, 1), 16, memory((16, 16, 16)), memory) == [16, 16, 16]
-    assert choose_patch(BRAIN, (1, 1, 1), 16, memory((16, 16, 16)) - 1, memory) is None
+    assert choose_patch(BRAIN, (1, 1, 1), [16] * 3, memory((16, 16, 16)), memory) == [16, 16, 16]
+    assert choose_patch(BRAIN, (1, 1, 1), [16] * 3, memory((16, 16, 16)) - 1, memory) is None
 
 
 def test_a_batch_is_the_largest_that_fits_and_comes_out_even():

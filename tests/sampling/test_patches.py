@@ -38,7 +38,7 @@ def stream(store: Store, config: Config, batch_size: int = 4, **data: object) ->
         batch_size=batch_size,
         steps_per_epoch=3,
         seed=config.seed,
-        stride=4,
+        stride=(4, 4, 4),
     )
 
 

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from unet3d.config.allowed import is_name
-from unet3d.config.schema import AUTO, NORMALIZE, Config
+from unet3d.config.schema import AUTO, NORMALIZE, Config, ModelConfig
 from unet3d.config.walk import check_values
 from unet3d.errors import ConfigError
 from unet3d.machine import machine_memory
@@ -32,7 +32,8 @@ def check_config(config: Config) -> None:
     check_regions(config.data.regions)
     check_labels(config.data.labels)
     check_normalize(config.data.normalize)
-    _check_patch(config.data.patch, config.model.stride)
+    _check_topology(config.model)
+    _check_patch(config.data.patch, config.model)
     _check_batch_memory(config)
 
 
@@ -76,7 +77,7 @@ def check_batch(config: Config, replicas: int) -> None:
 def _check_batch_memory(config: Config) -> None:
     """ConfigError where not even one sequence of the batch fits in memory: nothing would say so."""
     patch = config.data.patch
-    sizes = patch if isinstance(patch, list) else [config.model.stride] * 3  # at the least
+    sizes = patch if isinstance(patch, list) else config.model.stride  # at the least
     here = math.ceil(config.batch_size / config.nodes)
     needed, memory = here * math.prod(sizes) * 4, machine_memory()
     if needed > memory:
@@ -155,7 +156,7 @@ def check_region_names(regions: Any, key: str = "data.regions") -> None:
         seen[same] = name
 
 
-def _check_patch(patch: Any, stride: int) -> None:
+def _check_patch(patch: Any, model: ModelConfig) -> None:
     if patch is None or patch == AUTO:
         return
     sizes = patch if isinstance(patch, list) else []
@@ -164,10 +165,31 @@ def _check_patch(patch: Any, stride: int) -> None:
             f"data.patch: {patch} is not possible; it must be three sizes of 1 voxel or more, as "
             "in [96,96,96], or auto for what fits in memory, or null for whole volumes"
         )
-    if all(size % stride == 0 for size in sizes):
+    if model.topology == AUTO and model.strides is None:
+        return  # the stride is not known yet; `make_stream` checks it
+    pairs = list(zip(sizes, model.stride, strict=True))
+    if all(size % step == 0 for size, step in pairs):
         return
-    nearest = [max(stride, round(size / stride) * stride) for size in sizes]
+    nearest = [max(step, round(size / step) * step) for size, step in pairs]
+    stride = model.stride[0] if len(set(model.stride)) == 1 else list(model.stride)
     raise ConfigError(
         f"data.patch: {patch} is not divisible by {stride}, the network's stride "
         f"(2 to the power of model.depth); the nearest that is: {nearest}"
     )
+
+
+def _check_topology(model: ModelConfig) -> None:
+    """ConfigError unless strides and kernels, where they are set, fit the number of poolings."""
+    for key, value, count, allowed in (
+        ("strides", model.strides, model.depth, (1, 2)),
+        ("kernels", model.kernels, model.depth + 1, (1, 3)),
+    ):
+        if value is None:
+            continue
+        levels = value if isinstance(value, list) else []
+        sizes = [level if isinstance(level, list) else [] for level in levels]
+        if len(sizes) != count or not all(len(s) == 3 and set(s) <= set(allowed) for s in sizes):
+            raise ConfigError(
+                f"model.{key}: {value} is not possible with model.depth={model.depth}; it must be "
+                f"{count} lists of three sizes, each {allowed[0]} or {allowed[1]}"
+            )

@@ -26,6 +26,7 @@ from unet3d.planning.patch import (
     step_cost,
     stored_volume,
 )
+from unet3d.planning.topology import resolve_topology
 from unet3d.preprocessing.fingerprint import read_cases
 from unet3d.preprocessing.preprocess import find_store
 from unet3d.preprocessing.store import Store
@@ -51,6 +52,9 @@ def doctor(config: Config, overrides: list[str]) -> None:
     else:
         _show([("store", str(store.path)), ("picture", draw_picture(store, cases, config))])
         print_fingerprint(store, cases, config)
+    if store is not None:
+        train = make_split(store.cases, config.data, store.source).train
+        config = resolve_topology(config, store, train)
     model = build_model(config.model, channels=channels, outputs=outputs, seed=config.seed)
     _show(_network_rows(config, model, store))
     if store is not None:

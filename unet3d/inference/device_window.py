@@ -68,15 +68,15 @@ def device_volume(
     return DeviceVolume(image, every, used, x, y, z, offset, np.array(shape, np.int32))
 
 
-def no_volume(kind: Any, channels: int, side: int) -> DeviceVolume:
-    """A volume of side^3 voxels and no windows, for a replica that has nothing to do."""
-    image = np.zeros((side, side, side, channels), kind)
-    ones: Any = np.ones(side, np.float32)
+def no_volume(kind: Any, channels: int, sizes: tuple[int, int, int]) -> DeviceVolume:
+    """A volume of these sizes and no windows, for a replica that has nothing to do."""
+    image = np.zeros((*sizes, channels), kind)
+    lines: list[Any] = [np.ones(size, np.float32) for size in sizes]
     zero: Any = np.zeros(3, np.int32)
     starts: Any = np.zeros((0, 3), np.int32)
     used: Any = np.zeros(0, np.float32)
-    shape: Any = np.full(3, side, np.int32)
-    return DeviceVolume(image, starts, used, ones, ones, ones, zero, shape)
+    shape: Any = np.array(sizes, np.int32)
+    return DeviceVolume(image, starts, used, lines[0], lines[1], lines[2], zero, shape)
 
 
 def device_logits(

@@ -278,7 +278,7 @@ def about(trained: TrainedNetwork) -> dict[str, Any]:
             "channels": list(trained.channels),
             "spacing_mm": config.data.spacing,
             "patch": config.data.patch,
-            "size_is_a_multiple_of": config.model.stride,
+            "size_is_a_multiple_of": list(config.model.stride),
             "values": "each sequence standardised as by unet3d predict",
             "normalize": config.data.normalize,
             "scales": scales_as_json(trained.scales),

@@ -16,9 +16,9 @@ Start = tuple[int, ...]
 Predict = Callable[[np.ndarray], np.ndarray]  # (b, x, y, z, channels) -> (b, x, y, z, outputs)
 
 
-def padded_shape(shape: Sequence[int], multiple: int) -> tuple[int, ...]:
-    """`shape` (voxels) rounded up to multiples of `multiple`: the patch of a whole volume."""
-    return tuple(math.ceil(size / multiple) * multiple for size in shape)
+def padded_shape(shape: Sequence[int], stride: Sequence[int]) -> tuple[int, ...]:
+    """`shape` (voxels) rounded up to multiples of `stride`: the patch of a whole volume."""
+    return tuple(math.ceil(size / step) * step for size, step in zip(shape, stride, strict=True))
 
 
 def axis_starts(shape: Sequence[int], patch: Sequence[int], overlap: float) -> list[list[int]]:

@@ -23,8 +23,8 @@ def build_model(model: ModelConfig, *, channels: int, outputs: int, seed: int) -
     """The network that `model.name` chooses, with weights that depend on `seed` alone.
 
     Maps (batch, x, y, z, channels) to float32 logits (batch, x, y, z, outputs); each spatial size
-    must be a multiple of `model.stride`. With `model.deep_supervision` the model returns a list:
-    full resolution first, then each coarser level of the decoder, half the size each time.
+    must be a multiple of that axis' `model.stride`. With `model.deep_supervision` the model returns
+    a list: full resolution first, then each coarser level of the decoder, see `model.level_stride`.
     Layers compute in Keras' global dtype policy at the time of this call.
 
     Raises ConfigError for an unknown network, norm or activation, or an impossible size.

@@ -11,6 +11,7 @@ import keras
 from keras import layers
 
 from unet3d.config.schema import ModelConfig
+from unet3d.config.schema.model import Sizes
 from unet3d.errors import ConfigError
 
 NORMS = ("batch", "sync_batch", "group", "instance", "none")
@@ -37,7 +38,14 @@ class Blocks:
         return zlib.crc32(f"{self.seed}/{name}".encode())
 
     def conv(
-        self, x: Any, filters: int, name: str, *, size: int = 3, stride: int = 1, bias: bool = False
+        self,
+        x: Any,
+        filters: int,
+        name: str,
+        *,
+        size: Sizes | int,
+        stride: Sizes | int = 1,
+        bias: bool = False,
     ) -> Any:
         """A 3-D convolution with 'same' padding; a norm that follows makes its bias redundant."""
         return layers.Conv3D(
@@ -50,12 +58,12 @@ class Blocks:
             name=name,
         )(x)
 
-    def upsample(self, x: Any, filters: int, name: str) -> Any:
-        """Twice the resolution, by a learned 2x2x2 transposed convolution."""
+    def upsample(self, x: Any, filters: int, name: str, *, stride: Sizes) -> Any:
+        """`stride` times the resolution, by a learned transposed convolution of that size."""
         return layers.Conv3DTranspose(
             filters,
-            2,
-            strides=2,
+            stride,
+            strides=stride,
             padding="same",
             kernel_initializer=keras.initializers.HeNormal(seed=self.layer_seed(name)),
             name=name,
@@ -100,10 +108,10 @@ class Blocks:
                 "keras.activations, such as relu, elu, gelu, silu"
             ) from error
 
-    def conv_norm_act(self, x: Any, filters: int, name: str, *, stride: int = 1) -> Any:
-        """3x3x3 convolution, norm, activation."""
-        bias = self.model.norm == "none"
-        x = self.conv(x, filters, f"{name}_conv", stride=stride, bias=bias)
+    def conv_norm_act(self, x: Any, level: int, name: str, *, stride: Sizes | int = 1) -> Any:
+        """Convolution with filters and kernel of `level`, norm, activation."""
+        bias, size = self.model.norm == "none", self.model.kernel(level)
+        x = self.conv(x, self.filters(level), f"{name}_conv", size=size, stride=stride, bias=bias)
         return self.activate(self.norm(x, f"{name}_norm"), f"{name}_act")
 
     def dropout(self, x: Any, name: str) -> Any:
@@ -121,10 +129,11 @@ class Blocks:
         """
         features: list[Any] = []
         for level in reversed(range(len(skips))):
-            x = self.upsample(x, self.filters(level), f"dec{level}_up")
+            stride = self.model.pooling(level + 1)
+            x = self.upsample(x, self.filters(level), f"dec{level}_up", stride=stride)
             x = layers.Concatenate(name=f"dec{level}_concat")([skips[level], x])
             for index in range(convolutions):
-                x = self.conv_norm_act(x, self.filters(level), f"dec{level}_{index}")
+                x = self.conv_norm_act(x, level, f"dec{level}_{index}")
             x = self.dropout(x, f"dec{level}_dropout")
             features.insert(0, x)
         return features

@@ -6,6 +6,7 @@ with few filters compute two neighbouring voxels at once: on a CPU, whose vector
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -77,8 +78,15 @@ def _gains_from_pairs(layer: Any, model: ModelConfig) -> bool:
         and layer.kernel_size == (3, 3, 3)
         and layer.strides == (1, 1, 1)
         and layer.filters <= VECTOR_CHANNELS // 2
-        and not layer.name.startswith(f"enc{model.depth}_")  # the deepest level, where z may be odd
+        and _halved_below(layer.name, model)
     )
+
+
+def _halved_below(layer: str, model: ModelConfig) -> bool:
+    """Whether z is even at the level of a layer such as enc2_0_conv, being halved further down."""
+    found = re.match(r"(?:enc|dec)(\d+)_", layer)
+    level = int(found[1]) if found else 0
+    return model.stride[2] // model.level_stride(level)[2] % 2 == 0
 
 
 class PairedConv3D(layers.Layer):

@@ -10,7 +10,7 @@ from unet3d.models.blocks import Blocks
 
 
 def build(model: ModelConfig, *, channels: int, outputs: int, seed: int) -> keras.Model:
-    """`depth` max-poolings and back, two 3x3x3 convolutions a level, skips by concatenation.
+    """`depth` max-poolings and back, two convolutions a level, skips by concatenation.
 
     Shapes and errors: see `unet3d.models.build_model`.
     """
@@ -20,9 +20,9 @@ def build(model: ModelConfig, *, channels: int, outputs: int, seed: int) -> kera
     for level in range(model.depth + 1):
         if level:
             skips.append(x)
-            x = layers.MaxPooling3D(2, name=f"enc{level}_pool")(x)
+            x = layers.MaxPooling3D(model.pooling(level), name=f"enc{level}_pool")(x)
         for index in range(2):
-            x = blocks.conv_norm_act(x, blocks.filters(level), f"enc{level}_{index}")
+            x = blocks.conv_norm_act(x, level, f"enc{level}_{index}")
         x = blocks.dropout(x, f"enc{level}_dropout")
     features = blocks.decode(x, skips, convolutions=2)
     return keras.Model(image, blocks.heads(features, outputs), name="unet3d")

@@ -93,7 +93,7 @@ def plan_patch(
     cost = step_bytes(config, model, batch)
     patch = choose_patch(volume, spacing, config.model.stride, memory.bytes, cost)
     if patch is None:
-        smallest = [config.model.stride] * 3
+        smallest = list(config.model.stride)
         raise ConfigError(
             f"data.patch: auto finds none: even {smallest} takes "
             f"{format_gigabytes(cost(smallest))} of the {format_gigabytes(memory.bytes)} available "

@@ -45,7 +45,7 @@ def round_up(size: int, stride: int) -> int:
 def choose_patch(
     shape: Sequence[int],
     spacing: Sequence[float],
-    stride: int,
+    stride: Sequence[int],
     budget: float,
     memory: Callable[[Sequence[int]], float],
 ) -> list[int] | None:
@@ -57,16 +57,16 @@ def choose_patch(
     equals, the one with more voxels) until the step fits. The volume is rounded so that the few
     slices of a coarse axis are not cut first.
     """
-    whole = [round_up(size, stride) for size in shape]
+    whole = [round_up(size, step) for size, step in zip(shape, stride, strict=True)]
     side = (LARGEST * prod(spacing)) ** (1 / 3)  # mm
     wanted = [min(size, round(side / mm)) for size, mm in zip(shape, spacing, strict=True)]
-    patch = [round_up(size, stride) for size in wanted]
+    patch = [round_up(size, step) for size, step in zip(wanted, stride, strict=True)]
     while memory(patch) > budget:
-        axes = [axis for axis in range(3) if patch[axis] > stride]
+        axes = [axis for axis in range(3) if patch[axis] > stride[axis]]
         if not axes:
             return None
         longest = max(axes, key=lambda axis: (patch[axis] / whole[axis], patch[axis]))
-        patch[longest] -= stride
+        patch[longest] -= stride[longest]
     return patch
 
 

@@ -228,7 +228,7 @@ def make_stream(
     batch_size: int,
     steps_per_epoch: int | None,
     seed: int,
-    stride: int,
+    stride: Sequence[int],
 ) -> PatchStream:
     """The stream of the training cases; data.patch=null takes whole volumes, padded to one shape.
 
@@ -236,10 +236,11 @@ def make_stream(
     the largest volume.
     """
     largest = [max(store.cases[c].shape[axis] for c in cases) for axis in range(3)]
-    padded = [-(-size // stride) * stride for size in largest]
+    padded = [-(-size // step) * step for size, step in zip(largest, stride, strict=True)]
     patch = data.patch or padded
-    if any(size % stride for size in patch):
-        raise ConfigError(f"data.patch: {patch} is not divisible by {stride}, the network's stride")
+    if any(size % step for size, step in zip(patch, stride, strict=True)):
+        step = stride[0] if len(set(stride)) == 1 else list(stride)
+        raise ConfigError(f"data.patch: {patch} is not divisible by {step}, the network's stride")
     if any(size > limit for size, limit in zip(patch, padded, strict=True)):
         raise ConfigError(
             f"data.patch: {patch} is larger than the volumes, {largest} after cropping; "

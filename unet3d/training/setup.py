@@ -7,10 +7,10 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import StatisticsError, median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unet3d.config.rules import check_batch
-from unet3d.config.schema import AUTO, Config
+from unet3d.config.schema import AUTO, Config, ModelConfig
 from unet3d.datasets.dataset import Dataset
 from unet3d.datasets.read import with_regions
 from unet3d.distributed.progress import SET_UP, begin
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 class Setup:
     """Data, network and optimizer of one training."""
 
-    config: Config  # with data.patch=auto and the data set's own regions resolved
+    config: Config  # complete: patch, topology and the data set's own regions
     store: Store  # to read from: with data.stage_to the node's copy
     split: Split  # case names for training, validation and test
     record: SplitRecord  # what the run keeps of its data
@@ -152,6 +152,7 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     from unet3d.distributed.strategy import local_replicas, make_strategy, set_up_devices
     from unet3d.models import build_model
     from unet3d.planning.patch import resolve_patch
+    from unet3d.planning.topology import resolve_topology
     from unet3d.training.optimizer import make_optimizer
     from unet3d.training.schedule import make_schedule, scaled
     from unet3d.training.state import make_state
@@ -162,16 +163,21 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     check_batch(config, strategy.num_replicas_in_sync)
     # With fewer workers than configured, the rate stays that of the configured number.
     replicas = config.nodes * local_replicas(strategy, worker)
-    with strategy.scope():
-        model = build_model(
-            config.model,
-            channels=len(store.channels),
-            outputs=len(targets.names),
-            seed=config.seed,
-        )
+
+    def build(settings: ModelConfig) -> Any:
+        with strategy.scope():
+            shape = {"channels": len(store.channels), "outputs": len(targets.names)}
+            return build_model(settings, **shape, seed=config.seed)
+
+    asked, config = config.model, resolve_topology(config, store, split.train)
+    model = build(config.model)
     if config.steps_per_epoch is None and record.steps_per_epoch:
         config = replace(config, steps_per_epoch=record.steps_per_epoch)  # also with fewer cases
     config, plan = resolve_patch(config, store, split, model, strategy, worker)
+    if plan:  # the patch is smaller than the one that the topology was chosen for
+        smaller = resolve_topology(replace(config, model=asked), store, split.train)
+        if smaller.model != config.model:
+            config, model = smaller, build(smaller.model)
     stream = stream_of(config, staged, split)
     steps = stream.steps_per_epoch * config.epochs
     xla = uses_xla(config, steps, strategy.num_replicas_in_sync)

@@ -31,7 +31,7 @@ def make_train_step(
     losses over the global batch size, so the sum over replicas is the mean that one would see.
     xla: compile it with XLA; of several replicas only what lies between their exchanges.
     """
-    loss_of = make_loss(config.loss, targets.exclusive, targets.ignores)
+    loss_of = make_loss(config.loss, targets.exclusive, targets.ignores, config.model.level_stride)
     targets_of_label = tf.constant(targets.table)
     model, optimizer, scale = state.model, state.optimizer, state.loss_scale
     weights = model.trainable_variables

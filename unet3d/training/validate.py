@@ -112,13 +112,13 @@ def make_scores(setup: Setup, replicas: int, windows: int) -> Scores:
         setup.state.model,
         setup.strategy,
     )
-    loss_of = make_loss(config.loss, targets.exclusive, targets.ignores)
+    loss_of = make_loss(config.loss, targets.exclusive, targets.ignores, config.model.level_stride)
     targets_of_label = tf.constant(targets.table)
     kind, channels = image_type(config.data.dtype), len(setup.store.channels)
-    side = config.model.stride  # which a network takes whatever its patch
+    smallest = config.model.stride  # which a network takes whatever its patch
     nothing: Loaded = (
-        no_volume(kind.as_numpy_dtype, channels, side),
-        np.zeros((side,) * 3, np.uint8),
+        no_volume(kind.as_numpy_dtype, channels, smallest),
+        np.zeros(smallest, np.uint8),
     )
 
     def predict(images: Any) -> Any:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
+from typing import Any
 
 from omegaconf import MISSING
 
 from unet3d.config.allowed import AT_LEAST_1, BELOW_1, one_of, within
 from unet3d.config.setting import setting
+
+Sizes = tuple[int, int, int]  # along x, y and z
 
 
 @dataclass
@@ -28,8 +32,42 @@ class ModelConfig:
     activation: str = setting("relu", "any Keras activation, or leaky_relu")
     dropout: float = setting(0.0, "share of features dropped in training", BELOW_1)
     deep_supervision: bool = setting(False, "a loss at each level of the decoder")
+    topology: str = setting(
+        "isotropic",
+        "isotropic: every pooling halves all axes, every kernel is 3x3x3; auto: by spacing and "
+        "patch as nnU-Net does, so that a coarse axis is pooled later, or not at all",
+        one_of("isotropic", "auto"),
+        newer=True,
+    )
+    # Any: lists of three sizes each; config/rules.py checks them.
+    strides: Any = setting(
+        None,
+        "[x,y,z] of each pooling, as in [[2,2,1],[2,2,2]]; null: by model.topology",
+        newer=True,
+    )
+    kernels: Any = setting(
+        None,
+        "[x,y,z] of the kernels of each level, one more than poolings, as in "
+        "[[3,3,1],[3,3,3],[3,3,3]]; null: by model.topology",
+        newer=True,
+    )
 
     @property
-    def stride(self) -> int:
-        """Voxels of the input that one voxel of the deepest level covers along an axis."""
-        return 2**self.depth
+    def stride(self) -> Sizes:
+        """Voxels of the input that one voxel of the deepest level covers along each axis."""
+        return self.level_stride(self.depth)
+
+    def level_stride(self, level: int) -> Sizes:
+        """Voxels of the input that one voxel of `level` covers; level 0 is the full resolution."""
+        x, y, z = (prod(self.pooling(n)[axis] for n in range(1, level + 1)) for axis in range(3))
+        return x, y, z
+
+    def pooling(self, level: int) -> Sizes:
+        """By how much `level`, from 1, is coarser than the level above."""
+        x, y, z = self.strides[level - 1] if self.strides else (2, 2, 2)
+        return x, y, z
+
+    def kernel(self, level: int) -> Sizes:
+        """The size of the convolutions of `level`."""
+        x, y, z = self.kernels[level] if self.kernels else (3, 3, 3)
+        return x, y, z

@@ -73,8 +73,7 @@ def signature() -> Any:
 
 def input_example(trained: TrainedNetwork) -> np.ndarray:
     """One volume of zeros of the smallest size, which also shows the form of a request."""
-    size = trained.config.model.stride
-    return np.zeros((1, size, size, size, len(trained.channels)), np.float32)
+    return np.zeros((1, *trained.config.model.stride, len(trained.channels)), np.float32)
 
 
 def requirements() -> list[str]:

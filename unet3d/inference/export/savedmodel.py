@@ -25,8 +25,8 @@ def finest(trained: TrainedNetwork) -> Any:
 
 def random_patch(trained: TrainedNetwork) -> np.ndarray:
     """Seeded float32 (2, x, y, z, channels), with unequal sizes, to expose a fixed size."""
-    step = trained.config.model.stride
-    shape = (2, 2 * step, 3 * step, 2 * step, len(trained.channels))
+    x, y, z = trained.config.model.stride
+    shape = (2, 2 * x, 3 * y, 2 * z, len(trained.channels))
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
