@@ -24,6 +24,7 @@ from unet3d.config.schema import (
     PreprocessConfig,
     RecordConfig,
     RunsConfig,
+    SimulateConfig,
     ViewConfig,
     register_schema,
 )
@@ -105,6 +106,23 @@ def _runs(overrides: list[str]) -> None:
 
     own, of_training = _separate((f.name for f in fields(RunsConfig)), overrides)
     runs(compose_config(of_training), from_overrides(RunsConfig, own))
+
+
+def _simulate(overrides: list[str]) -> None:
+    from unet3d.scaling.simulate import simulate_command
+
+    names, rest = _separate(("sweep",), overrides)
+    own, of_training = _separate((f.name for f in fields(SimulateConfig)), rest)
+    settings = from_overrides(SimulateConfig, [_as_list("gpus", text) for text in own])
+    output_dir = compose_config([o for o in of_training if "," not in o]).output_dir
+    sweep = names[-1].partition("=")[2] if names else None
+    simulate_command(settings, sweep, of_training, output_dir)
+
+
+def _as_list(key: str, override: str) -> str:
+    """gpus=1,2,4 as a list."""
+    name, _, value = override.partition("=")
+    return f"{key}=[{value}]" if name == key and not value.startswith("[") else override
 
 
 def _report(overrides: list[str]) -> None:
@@ -212,6 +230,17 @@ COMMANDS = (
         "list runs and sweeps with their state, and close those whose process has ended",
         ("unet3d runs", "unet3d runs close=true output_dir=<folder>"),
         schema=RunsConfig,
+        of_training=True,
+    ),
+    Command(
+        "simulate",
+        _simulate,
+        "forecast a sweep on clusters of other sizes, for each parallelism; nothing is run",
+        (
+            "unet3d simulate sweep=<name> gpus=1,2,4,8 gpus_per_node=4",
+            "unet3d simulate experiment=paper_grid gpus=1,2,4,8,16,32 weak=true timing=paper",
+        ),
+        schema=SimulateConfig,
         of_training=True,
     ),
     Command(

@@ -30,6 +30,15 @@ def save_png(picture: Any, path: Path) -> Path:
     return path
 
 
+def save_pdf(picture: Any, path: Path) -> Path:
+    """Write a figure as vectors, in one piece. Returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    picture.savefig(temporary, format="pdf", metadata={"CreationDate": None})
+    temporary.replace(path)
+    return path
+
+
 def largest_lesion_centre(mask: np.ndarray) -> tuple[int, ...]:
     """The voxel at the centre of the largest connected component of a boolean volume (x, y, z).
 

@@ -100,6 +100,11 @@ class Simulation:
         }
         return tuple(sorted(found))
 
+    def _place(self, devices: Sequence[int]) -> Placement:
+        """With nodes that are full, as they are for most of a sweep."""
+        busy = min(self.cluster.devices_per_node, len(self.trials) * self.policy.devices)
+        return Placement(len(devices), self.free.nodes_of(devices), busy)
+
     def _cost(self, number: int, devices: int) -> RunCost:
         cost = self.trials[number].cost
         return cost.with_batch_of_replicas(devices) if self.policy.weak else cost
@@ -129,7 +134,7 @@ class Simulation:
         return most if self.policy.weak else self.trials[number].cost.largest_devices(most)
 
     def _start(self, number: int, done: int, devices: tuple[int, ...], restart: bool) -> None:
-        place = Placement(len(devices), self.free.nodes_of(devices))
+        place = self._place(devices)
         cost = self._cost(number, len(devices))
         warm = self.policy.warm and (restart or set(devices) <= self.used)
         begin = self.timing.start_seconds(warm) * self.factors[number]
@@ -182,7 +187,8 @@ class Simulation:
 
     def _gains(self, run: _Running, devices: int) -> bool:
         size = self.cluster.devices_per_node
-        place = Placement(devices, max(run.placement.nodes, -(-devices // size)))
+        nodes = max(run.placement.nodes, -(-devices // size))
+        place = Placement(devices, nodes, run.placement.sharing)
         cost, factor = self._cost(run.trial, devices), self.factors[run.trial]
         left = (self._finish_time(run) - self.now) / run.epoch  # epochs
         before = left * run.epoch

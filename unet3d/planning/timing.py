@@ -20,10 +20,14 @@ MACHINES = Path(__file__).parent / "machines"
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a run trains: `devices` replicas, over `nodes` nodes."""
+    """Where a run trains: `devices` replicas, over `nodes` nodes.
+
+    sharing: devices of a node that read at the same time, those of other runs among them.
+    """
 
     devices: int = 1
     nodes: int = 1
+    sharing: int = 1
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,15 @@ class Timing:
         """Of a step: the longer of computing, with what is left of the exchange, and of input."""
         computing = self.compute_seconds(cost, placement)
         left = max(0.0, self.reduce_seconds(cost, placement) - self.overlap * computing)
-        read = cost.batch / placement.nodes * cost.patch_bytes / self.input if self.input else 0.0
-        return max(computing + left, read)
+        return max(computing + left, self.input_seconds(cost, placement))
+
+    def input_seconds(self, cost: RunCost, placement: Placement) -> float:
+        """That a node takes to prepare a step's patches for all devices that share it."""
+        if not self.input:
+            return 0.0
+        own = -(-placement.devices // placement.nodes)  # devices on a node
+        patches = cost.batch / placement.devices * max(own, placement.sharing)
+        return patches * cost.patch_bytes / self.input
 
     def validation_seconds(self, cost: RunCost, placement: Placement) -> float:
         """Of one validation; its cases are spread over the replicas."""

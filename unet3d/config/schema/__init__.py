@@ -16,6 +16,7 @@ from unet3d.config.schema.commands import (
     PreprocessConfig,
     RecordConfig,
     RunsConfig,
+    SimulateConfig,
     ViewConfig,
 )
 from unet3d.config.schema.data import (
@@ -60,6 +61,7 @@ __all__ = [
     "RunsConfig",
     "SGDConfig",
     "ScheduleConfig",
+    "SimulateConfig",
     "SourceConfig",
     "SplitConfig",
     "SweepConfig",

@@ -10,11 +10,13 @@ from omegaconf import MISSING
 from unet3d.config.allowed import (
     AT_LEAST_0,
     AT_LEAST_1,
+    AT_LEAST_2,
     BELOW_1,
     NAME,
     PRECISION,
     RUN_ID,
     RUN_IDS,
+    VOLUME_SHAPE,
     one_of,
 )
 from unet3d.config.setting import group, setting
@@ -167,6 +169,31 @@ class ViewConfig:
     )
 
 
+@dataclass
+class SimulateConfig:
+    """`unet3d simulate`: what it takes beside the settings of a training."""
+
+    gpus: list[int] = setting([1, 2, 4, 8, 16, 32], "numbers of GPUs to simulate, as 1,2,4")
+    gpus_per_node: int = setting(4, "GPUs of a node", AT_LEAST_1)
+    timing: Optional[str] = setting(
+        None, "file of a machine's constants, or paper; null: fitted to runs of output_dir"
+    )
+    runs: Optional[str] = setting(
+        None, "runs to fit to: ids as a,b,c, or the name of a sweep; null: the newest"
+    )
+    price: Optional[float] = setting(None, "of a GPU-hour", AT_LEAST_0)
+    losses: float = setting(0.0, "losses of a node, an hour", AT_LEAST_0)
+    weak: bool = setting(
+        False, "batch_size is that of a replica, as in the paper, not that of all replicas"
+    )
+    seed: int = setting(0, "of the trials' spread and of the losses", AT_LEAST_0)
+    volume: list[int] = setting(
+        [240, 240, 152], "voxels of a volume, where the data are not here", VOLUME_SHAPE
+    )
+    cases: int = setting(484, "number of cases, where the data are not here", AT_LEAST_2)
+    sequences: int = setting(4, "sequences of a case, where the data are not here", AT_LEAST_1)
+
+
 # A command without its own schema takes the settings of a training alone.
 COMMANDS: dict[str, type] = {
     "preprocess": PreprocessConfig,
@@ -176,4 +203,5 @@ COMMANDS: dict[str, type] = {
     "view": ViewConfig,
     "record": RecordConfig,
     "runs": RunsConfig,
+    "simulate": SimulateConfig,
 }

@@ -1,0 +1,1 @@
+"""Which parallelism, on how many devices, for how long: studies simulated and measured."""
