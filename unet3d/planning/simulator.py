@@ -64,7 +64,7 @@ class Simulation:
         """Simulate to the end of the last trial."""
         self.free = FreeDevices(self.cluster)
         random = np.random.default_rng([self.seed, len(self.trials)])
-        self.factors = np.exp(random.normal(0, self.timing.spread, len(self.trials)))
+        self.factors = np.exp(random.normal(0, self.timing.spread, len(self.trials))).tolist()
         self.random, self.tokens = random, count()
         self.events: list[tuple[float, int, str, int, int]] = []
         order = list(range(len(self.trials)))

@@ -167,6 +167,13 @@ class Timing:
                 found.append(f"{name} {value:.3g}, measured at {known}")
         return found
 
+    def describe(self) -> str:
+        """What the constants rest on, in a line."""
+        if not self.runs:
+            return f"{self.name}: {self.source}"
+        runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
+        return f"{self.name}: fitted to {runs}, whose times it gives within {self.error:.0%}"
+
     def write(self, path: Path) -> None:
         """Write it as JSON, in one piece."""
         write_text(path, json.dumps(asdict(self), indent=1))

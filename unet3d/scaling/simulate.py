@@ -7,7 +7,7 @@ import io
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from unet3d.config.schema import SimulateConfig
@@ -65,11 +65,11 @@ def simulate_command(
         raise ConfigError(f"gpus: {settings.gpus} is not possible; write gpus=1,2,4,8")
     timing = timing_for(settings.timing, settings.runs, output_dir)
     study = trials_of_sweep(output_dir, sweep) if sweep else trials_of_settings(overrides, settings)
-    base = one_device(study.trials, timing, Policy(weak=settings.weak))
+    base = one_device(study.trials, timing, Policy(weak=settings.weak, warm=settings.warm))
     rows, outcomes = [], {}
     for devices in settings.gpus:
         cluster = _cluster(devices, settings)
-        for policy in policies(cluster, settings.weak):
+        for policy in policies(cluster, settings.weak, settings.warm):
             outcome = simulate(study.trials, cluster, timing, policy, settings.seed)
             name = policy.name(cluster) + (", growing" if policy.grow else "")
             rows.append(_row(outcome, name, base.makespan, settings.price))
@@ -85,16 +85,19 @@ def simulate_command(
     return folder
 
 
-def policies(cluster: Cluster, weak: bool) -> list[Policy]:
+def policies(cluster: Cluster, weak: bool = False, warm: bool = True) -> list[Policy]:
     """Experiment parallelism, also with trials that grow; data parallelism; a node a trial."""
+    alone = Policy(weak=weak, warm=warm)
+    if cluster.devices == 1:
+        return [alone]
     found = [
-        Policy(weak=weak),
-        Policy(grow=True, longest_first=True, weak=weak),
-        Policy(devices=cluster.devices, weak=weak),
+        alone,
+        replace(alone, grow=True, longest_first=True),
+        replace(alone, devices=cluster.devices),
     ]
     if 1 < cluster.devices_per_node < cluster.devices:
-        found.append(Policy(devices=cluster.devices_per_node, weak=weak))
-    return found if cluster.devices > 1 else found[:1]
+        found.append(replace(alone, devices=cluster.devices_per_node))
+    return found
 
 
 def _cluster(devices: int, settings: SimulateConfig) -> Cluster:
@@ -125,8 +128,7 @@ def _print(study: Study, timing: Timing, rows: Sequence[Row], outcome: Outcome, 
     print(f"{study.name}: {len(study.trials)} trials, {SIMULATED}")
     if study.assumed:
         print(f"data: {study.assumed}")
-    rests = f"{len(timing.runs)} runs" if timing.runs else timing.source
-    print(f"timing: {timing.name}, from {rests}; its error on those was {timing.error:.0%}")
+    print(f"timing: {timing.describe()}")
     print("\n".join(table([HEADINGS, *(row.cells() for row in rows)])))
     if outcome.extrapolated:
         print(f"extrapolated: {'; '.join(outcome.extrapolated)}")

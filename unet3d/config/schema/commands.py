@@ -176,7 +176,7 @@ class SimulateConfig:
     gpus: list[int] = setting([1, 2, 4, 8, 16, 32], "numbers of GPUs to simulate, as 1,2,4")
     gpus_per_node: int = setting(4, "GPUs of a node", AT_LEAST_1)
     timing: Optional[str] = setting(
-        None, "file of a machine's constants, or paper; null: fitted to runs of output_dir"
+        None, "file of a machine's constants, or paper, v100; null: fitted to runs of output_dir"
     )
     runs: Optional[str] = setting(
         None, "runs to fit to: ids as a,b,c, or the name of a sweep; null: the newest"
@@ -186,6 +186,7 @@ class SimulateConfig:
     weak: bool = setting(
         False, "batch_size is that of a replica, as in the paper, not that of all replicas"
     )
+    warm: bool = setting(True, "whether a process trains one trial after another")
     seed: int = setting(0, "of the trials' spread and of the losses", AT_LEAST_0)
     volume: list[int] = setting(
         [240, 240, 152], "voxels of a volume, where the data are not here", VOLUME_SHAPE
