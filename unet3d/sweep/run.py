@@ -137,6 +137,7 @@ def _run(
             prepare=prepare,
             record_failure=record_failure,
             record_stop=record_stop,
+            grow=plan.config.sweep.grow,
         )
         return run_trials(sweep)
 
