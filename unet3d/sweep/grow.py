@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-ASSUMED_EFFICIENCY = 0.8  # of the steps of several devices, until a group has been measured
+# Of the steps of several devices, until a group of the trial has been measured.
+ASSUMED_EFFICIENCY = 0.8
+ASSUMED_SECONDS = 0.02  # that a step takes longer over several processes, however short it is
 MARGIN = 1.5  # restarts that a change must gain
 LAST_EPOCHS = 5  # that are looked at
 DIVIDED = ("input_wait", "step")
@@ -23,7 +25,7 @@ AT_START = ("start", "trace")
 class Pace:
     """Mean seconds of a trial's epochs on `slots`: steps, all-reduce, validation, the rest.
 
-    cases: that are validated; workers: of a slot, which share them.
+    updates: of an epoch; cases: that are validated; workers: of a slot, which share them.
     """
 
     slots: int
@@ -31,6 +33,7 @@ class Pace:
     all_reduce: float
     validation: float
     rest: float
+    updates: float = 0.0
     cases: int = 1
     workers: int = 1
 
@@ -42,7 +45,7 @@ class Pace:
         elif self.slots > 1:
             all_reduce = self.all_reduce
         else:
-            all_reduce = steps / ASSUMED_EFFICIENCY - steps
+            all_reduce = steps / ASSUMED_EFFICIENCY - steps + self.updates * ASSUMED_SECONDS
         validation = self.validation * self._rounds(slots) / self._rounds(self.slots)
         return steps + all_reduce + validation + self.rest
 
@@ -90,9 +93,16 @@ def measured_pace(
         all_reduce=seconds("allreduce") if slots > 1 else 0.0,
         validation=seconds("validate"),
         rest=seconds(*UNDIVIDED),
+        updates=mean(map(_updates, steady)),
         cases=cases,
         workers=workers,
     )
+
+
+def _updates(record: Mapping[str, float]) -> float:
+    """Updates of the epoch, by what one took."""
+    one = record.get("perf/step_ms", 0.0) / 1000
+    return sum(record.get(f"perf/{part}_s", 0.0) for part in DIVIDED) / one if one else 0.0
 
 
 def start_seconds(record: Mapping[str, float]) -> float:

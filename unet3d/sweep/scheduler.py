@@ -157,11 +157,10 @@ def _left(sweep: Sweep) -> int:
 
 def _regroup(sweep: Sweep) -> None:
     """Ask trials to go on with more devices, where these are free, or with fewer."""
-    used = sum(running.wanted or running.slots for running in sweep.running.values())
-    if sweep.running and used < sweep.pool.capacity and not sweep.waiting:
-        if not sweep.queue_is_empty:
-            _queue_next(sweep)
     trials = list(sweep.running.values())
+    free = sweep.pool.capacity - sum(running.wanted or running.slots for running in trials)
+    if trials and free > 0 and not (sweep.waiting or sweep.queue_is_empty):
+        _queue_next(sweep)
     ask_to_regroup(sweep.grow, sweep.pool, sweep.folder, trials, len(sweep.waiting))
 
 
