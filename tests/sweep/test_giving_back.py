@@ -16,8 +16,8 @@ from unet3d.sweep import grow
 from unet3d.sweep.live_table import LiveTable
 from unet3d.sweep.resources import choose_from_cluster
 from unet3d.sweep.run import SweepPlan, run_config
-from unet3d.sweep.running_trial import RunningTrial
-from unet3d.sweep.scheduler import Sweep, run_trials
+from unet3d.sweep.running import RunningTrial, Sweep
+from unet3d.sweep.scheduler import run_trials
 from unet3d.sweep.search import GridSearch
 from unet3d.sweep.sweep_folder import SweepFolder
 from unet3d.sweep.trial import Trial

@@ -6,17 +6,11 @@ import logging
 import os
 import signal
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 from unet3d.cluster.local_ray import RayLost, check_ray
-from unet3d.config.schema import Config
 from unet3d.distributed.job_folder import JobFolder
-from unet3d.distributed.stop import StopRequest
 from unet3d.errors import RunStopped
-from unet3d.sweep.live_table import LiveTable
 from unet3d.sweep.regroup import (
     ask_to_regroup,
     devices_of,
@@ -25,44 +19,15 @@ from unet3d.sweep.regroup import (
     worker_resources,
 )
 from unet3d.sweep.resources import TrialResources
-from unet3d.sweep.running_trial import RunningTrial
-from unet3d.sweep.search import Search
-from unet3d.sweep.sweep_folder import SweepFolder, best_epoch
+from unet3d.sweep.running import RunningTrial, Sweep
+from unet3d.sweep.sweep_folder import best_epoch
 from unet3d.sweep.trial import Trial, TrialResult
 from unet3d.sweep.trial_worker import AttemptOutcome, TrialJob
-from unet3d.sweep.worker_pool import WorkerPool
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.3
 MAX_NODES_LOST = 20  # by one trial, without an epoch in between
 AGAIN = ("broken", "lost")  # outcomes after which another attempt may succeed
-
-
-@dataclass
-class Sweep:
-    """All that the loop works with.
-
-    prepare: (trial, id of the run to resume) -> the settings of its run. record_failure: (trial,
-    id of its run if it has one, error) -> id of the run, which is closed as FAILED. record_stop:
-    (trial, id of its run, reason): closes it as KILLED.
-    """
-
-    search: Search
-    total: int  # trials
-    folder: SweepFolder
-    pool: WorkerPool
-    table: LiveTable
-    stop: StopRequest
-    retries: int
-    local: bool
-    prepare: Callable[[Trial, str | None], Config]
-    record_failure: Callable[[Trial, str | None, str], str]
-    record_stop: Callable[[Trial, str, str], None]
-    grow: str = "off"
-    running: dict[Any, RunningTrial] = field(default_factory=dict)  # by reference of the outcome
-    waiting: deque[RunningTrial] = field(default_factory=deque)  # for a worker, lost ones too
-    results: dict[int, TrialResult] = field(default_factory=dict)  # by the trial's number
-    queue_is_empty: bool = False  # the search has no trial any more
 
 
 def run_trials(sweep: Sweep) -> dict[int, TrialResult]:
