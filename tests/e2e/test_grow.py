@@ -113,7 +113,7 @@ def test_killed_during_the_change(tmp_path: Path, alone: list[dict[str, float]])
     wait_for(tmp_path, "resumed", process)
     wait_for_second(tmp_path, GROWS, process)
     kill_a_group_worker(process.pid)
-    wait_for(tmp_path, "it starts again from its checkpoint, retry 1 of 2", process)
+    wait_for(tmp_path, "it starts again from its checkpoint, which counts as no retry", process)
     assert process.wait(timeout=200) == 0, (tmp_path / "output").read_text()
     assert_same(tmp_path, alone)
 

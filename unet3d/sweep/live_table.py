@@ -77,7 +77,7 @@ class LiveTable:
         self.rows[trial.number] = TrialRow(
             trial.name, "running", epoch, trial.config.epochs, time.monotonic(), epoch
         )
-        if devices:
+        if devices and epoch:
             text = "trial %d (%s) regrouped after epoch %d: %d -> %d devices"
             self._line(text, trial.number, trial.name, epoch, *devices)
             return

@@ -36,6 +36,7 @@ class RunningTrial:
     pruned: bool = False
     asked_to_stop: bool = False
     twins: list[Trial] = field(default_factory=list)
+    epochs_before: int = 0  # that it had finished when this attempt began
     metrics: list[dict[str, float]] = field(default_factory=list)  # of this attempt's epochs
     run_id: str = ""  # of this attempt's first epoch on
     slots: int = 1

@@ -167,7 +167,8 @@ def _start(sweep: Sweep, running: RunningTrial) -> None:
         environment={k: v for k, v in os.environ.items() if k.startswith("MLFLOW_")},
         grown=worker_resources(resources) if grown else None,
     )
-    changed = _note_devices(folder, devices_of(resources, config), running, resources)
+    running.epochs_before = len(folder.epochs())
+    changed = _note_devices(folder, running, resources)
     pool = sweep.pool
     reference = pool.submit_grown(job, running.slots) if grown else pool.submit(job)
     sweep.running[reference] = running
@@ -175,15 +176,15 @@ def _start(sweep: Sweep, running: RunningTrial) -> None:
 
 
 def _note_devices(
-    folder: JobFolder, devices: int, running: RunningTrial, resources: TrialResources
+    folder: JobFolder, running: RunningTrial, resources: TrialResources
 ) -> tuple[int, int] | None:
     """Keep with the trial that it goes on with other devices; returns how many before and now."""
-    changes = folder.regroupings()
-    before = changes[-1][2] if changes else devices
-    after = devices_of(resources, running.trial.config, running.slots)
+    changes, config = folder.regroupings(), running.trial.config
+    before = changes[-1][2] if changes else devices_of(resources, config)
+    after = devices_of(resources, config, running.slots)
     if before == after:
         return None
-    folder.record_devices(len(folder.epochs()), before, after)
+    folder.record_devices(running.epochs_before, before, after)
     return before, after
 
 
@@ -195,7 +196,8 @@ def _read_epochs(sweep: Sweep, running: RunningTrial) -> None:
         if record["epoch"] <= running.last_epoch:
             continue
         running.last_epoch = record["epoch"]
-        running.metrics.append(record["metrics"])
+        if record["epoch"] > running.epochs_before:
+            running.metrics.append(record["metrics"])
         running.run_id = running.run_id or folder.run_id() or ""
         sweep.table.epoch(running.trial, record)
         value = record["metrics"].get("val/dice")
@@ -218,9 +220,9 @@ def _end_attempt(sweep: Sweep, running: RunningTrial, outcome: AttemptOutcome) -
     if outcome.kind == "regrouped" and not sweep.stop.asked:
         _go_on(sweep, running)
         return
-    if running.slots > 1 and outcome.kind in ("wrong", "broken"):  # alone it may do
-        running.may_grow = False
-        outcome = replace(outcome, kind="broken")
+    if running.slots > 1 and outcome.kind in ("wrong", "broken"):
+        running.may_grow = False  # what comes from its growth is no failure of the trial
+        outcome = replace(outcome, kind="lost")
     if not sweep.stop.asked and _worth_another(sweep, running, outcome):
         retry = f"retry {running.failures} of {sweep.retries}"
         how = "which counts as no retry" if outcome.kind == "lost" else retry
