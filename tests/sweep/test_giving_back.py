@@ -49,7 +49,7 @@ def test_a_grown_trial_gives_a_slot_to_one_that_comes_back(
     caplog.set_level(logging.INFO)
     for name in ("MARGIN", "ASSUMED_SECONDS"):
         monkeypatch.setattr(grow, name, 0.0)
-    long = Trial(0, (), {}, small_config(tmp_path, *SETTINGS, "epochs=30"))
+    long = Trial(0, (), {}, small_config(tmp_path, *SETTINGS, "epochs=12"))
     short = Trial(1, (), {}, small_config(tmp_path, *SETTINGS, "epochs=1"))
     make_data(long.config)
     unused: Any = None
@@ -85,4 +85,4 @@ def test_a_grown_trial_gives_a_slot_to_one_that_comes_back(
     changes = folder.job(long).regroupings()
     assert [change[1:] for change in changes][:2] == [(1, 2), (2, 1)], caplog.text
     epochs = [record["epoch"] for record in folder.job(long).epochs()]
-    assert epochs == [*range(1, 31)]
+    assert epochs == [*range(1, 13)]
