@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -130,10 +131,10 @@ def kill_a_group_worker(driver: int) -> None:
     """kill -9 one of the workers that train together, as soon as there is one."""
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline:
-        family = psutil.Process(driver).children(recursive=True)
-        workers = [p for p in family if "GroupWorker" in " ".join(p.cmdline())]
-        if workers:
-            workers[-1].kill()
-            return
+        for process in psutil.Process(driver).children(recursive=True):
+            with suppress(psutil.Error):  # others end meanwhile
+                if "GroupWorker" in " ".join(process.cmdline()):
+                    process.kill()
+                    return
         time.sleep(0.05)
     raise AssertionError("no worker of a group")
