@@ -31,7 +31,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        lengths = (f"epochs={arguments.epochs},{arguments.short}", f"steps_per_epoch={arguments.steps}")
+        epochs = f"epochs={arguments.epochs},{arguments.short}"
+        lengths = (epochs, f"steps_per_epoch={arguments.steps}")
         walls, curves = {}, {}
         for grow in (arguments.grow, "off"):
             walls[grow], curves[grow] = sweep(folder, grow, *lengths)
