@@ -27,6 +27,10 @@ class TrialPruned(RunStopped):
     """A sweep has stopped a trial that fell behind; what it has reached counts as its result."""
 
 
+class TrialRegrouped(RunStopped):
+    """A sweep's trial that has ended an epoch, to go on at once with more or fewer devices."""
+
+
 class ConfigError(ValueError):
     """A setting that cannot work; the message names the key, the value and what is allowed."""
 

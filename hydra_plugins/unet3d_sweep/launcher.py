@@ -22,7 +22,7 @@ class RayTrialLauncher(RayLauncher):
     ) -> Sequence[JobReturn]:
         """Run the trials; those that an earlier sweep of the name has finished do not run again."""
         from unet3d.sweep.run import SweepPlan, run_sweep
-        from unet3d.sweep.search import GridSearch
+        from unet3d.sweep.search import GridSearch, longest_first
         from unet3d.sweep.trial import Trial, make_name, split_override, swept_keys
 
         lists = [filter_overrides(list(overrides)) for overrides in job_overrides]
@@ -48,7 +48,7 @@ class RayTrialLauncher(RayLauncher):
                 swept=swept,
                 trials=trials,
                 total=len(trials),
-                make_search=lambda folder: GridSearch(trials, config.sweep),
+                make_search=lambda folder: GridSearch(longest_first(trials), config.sweep),
                 **self.ray_settings(),
             )
         )

@@ -12,7 +12,7 @@ import pytest
 from unet3d.distributed.job_folder import JobFolder, temporary_job_folder
 from unet3d.distributed.stop import stop_requests
 from unet3d.distributed.worker import SINGLE_WORKER, WorkerContext
-from unet3d.errors import ConfigError, DataError, RunError, RunStopped
+from unet3d.errors import ConfigError, DataError, RunError, RunStopped, TrialRegrouped
 
 
 @pytest.fixture
@@ -163,3 +163,30 @@ def test_a_job_leaves_no_folder(tmp_path: Path) -> None:
         folder.announce_run("abc")
         raise RunError("x")
     assert not folder.path.exists()
+
+
+def test_a_request_to_regroup_can_be_withdrawn(folder: JobFolder) -> None:
+    """The chief hears of both; the next attempt begins without a request."""
+    worker = WorkerContext(job_folder=folder)
+    with stop_requests(worker) as stop:
+        for ask, expected in ((folder.ask_to_regroup, True), (folder.withdraw_regroup, False)):
+            ask()
+            deadline = time.monotonic() + 20
+            while stop.regroup != expected and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert stop.regroup == expected and not stop.asked
+    folder.ask_to_regroup()
+    folder.clear_requests()
+    assert not folder.regroup_asked()
+
+
+def test_changes_of_devices_are_kept_in_order(folder: JobFolder) -> None:
+    """For the tag of the run, also after a kill; a group's chief reports why it has stopped."""
+    assert folder.regroupings() == []
+    folder.record_devices(3, 1, 4)
+    folder.record_devices(9, 4, 2)
+    folder.clear_requests()
+    assert folder.regroupings() == [(3, 1, 4), (9, 4, 2)]
+    folder.report_error(TrialRegrouped("goes on", 0))
+    with pytest.raises(TrialRegrouped, match="goes on"):
+        folder.raise_error(0)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from unet3d.sweep.scheduler import MAX_NODES_LOST, RunningTrial, _worth_another
+from unet3d.sweep.running import RunningTrial
+from unet3d.sweep.scheduler import MAX_NODES_LOST, _worth_another
 from unet3d.sweep.trial_worker import AttemptOutcome
 
 SWEEP: Any = SimpleNamespace(retries=2)  # of all that a sweep is, the one thing that is looked at

@@ -14,7 +14,7 @@ from hydra_plugins.unet3d_sweep.sweeper import distribution
 from tests.small import small_config
 from unet3d.config.schema import SweepConfig
 from unet3d.errors import ConfigError, RunError
-from unet3d.sweep.search import GridSearch, OptunaSearch, make_study
+from unet3d.sweep.search import GridSearch, OptunaSearch, longest_first, make_study
 from unet3d.sweep.trial import Trial, TrialResult
 
 SPACE = {"lr": distributions.FloatDistribution(1e-4, 1e-1, log=True)}
@@ -128,3 +128,12 @@ def test_impossible_intervals_and_storages_are_errors(tmp_path: Path) -> None:
         distribution(override)
     with pytest.raises(RunError, match="sweep.storage: nosuch:///x cannot be used"):
         make_study(SweepConfig(), "s", "nosuch:///x")
+
+
+def test_the_longest_trials_of_a_grid_start_first(tmp_path: Path) -> None:
+    """By epochs, voxels and width; equal ones in the grid's order, all with their numbers."""
+    lengths = [("lr=1e-2",), ("epochs=3",), ("lr=1e-3",), ("model.filters=16",), ("epochs=9",)]
+    lengths += [("data.patch=[32,32,32]", "epochs=2"), ("data.patch=auto",)]
+    grid = [Trial(n, (), {}, small_config(tmp_path, *own)) for n, own in enumerate(lengths)]
+    assert [trial.number for trial in longest_first(grid)] == [3, 5, 4, 1, 0, 2, 6]
+    assert longest_first(grid[:1] + grid[2:3]) == [grid[0], grid[2]]

@@ -140,6 +140,23 @@ def train_in_cluster(
     raise RunError(reason)
 
 
+def train_grown(
+    config: Config,
+    folder: JobFolder,
+    local: bool,
+    stop: StopRequest,
+    resources: WorkerResources,
+    restarts: int,
+) -> float | None:
+    """One attempt of a sweep's trial over `config.nodes` workers with `resources` each.
+
+    Raises WorkerLost where a worker is lost: the sweep then knows what devices there are.
+    """
+    placement = reserve_workers(config, resources, config.nodes)
+    reserved = Reservation(config.nodes, resources, placement)
+    return _attempt(config, folder, local, stop, reserved, restarts)
+
+
 def _worth_another(config: Config, failures: list[Failure]) -> bool:
     """Whether to start again: not endlessly, nor for a reason that comes before any step.
 

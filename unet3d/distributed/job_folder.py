@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unet3d.errors import FINAL_ERRORS, RunError, RunStopped
+from unet3d.errors import FINAL_ERRORS, RunError, RunStopped, TrialRegrouped
 from unet3d.files import read_text, remove_stale, temporary_folder, write_text
 
 EARLY = "early"  # in place of a signal's number: the trial is pruned
@@ -71,6 +71,26 @@ class JobFolder:
         """Whether the trial shall stop for good."""
         return read_text(self.path / "stop") == EARLY
 
+    def ask_to_regroup(self) -> None:
+        """Have the trial stop at the end of its epoch, to go on with other devices."""
+        write_text(self.path / "regroup", "")
+
+    def withdraw_regroup(self) -> None:
+        """The trial shall go on as it is, unless it has stopped already."""
+        (self.path / "regroup").unlink(missing_ok=True)
+
+    def regroup_asked(self) -> bool:
+        """Whether the trial shall stop at the end of its epoch."""
+        return (self.path / "regroup").exists()
+
+    def record_devices(self, epoch: int, before: int, after: int) -> None:
+        """Note that the trial goes on after `epoch` with other devices."""
+        write_text(self.path / "grown", json.dumps([*self.regroupings(), (epoch, before, after)]))
+
+    def regroupings(self) -> list[tuple[int, int, int]]:
+        """(epoch, devices before, devices after) of each change, in order."""
+        return [tuple(one) for one in json.loads(read_text(self.path / "grown") or "[]")]
+
     def report_error(self, error: BaseException) -> None:
         """Leave an error that the user can mend to the process that started the workers."""
         write_text(self.path / "error", json.dumps([type(error).__name__, str(error)]))
@@ -86,6 +106,8 @@ class JobFolder:
         name, message = json.loads(reported)
         if name == RunStopped.__name__:
             raise RunStopped(message, exit_code)
+        if name == TrialRegrouped.__name__:
+            raise TrialRegrouped(message, exit_code)
         raise next((known for known in FINAL_ERRORS if known.__name__ == name), RunError)(message)
 
     def record_epoch(self, record: dict[str, Any]) -> None:
@@ -118,7 +140,7 @@ class JobFolder:
 
     def clear_requests(self) -> None:
         """Forget what stopped a former attempt; the run and its epochs stay."""
-        for name in ("stop", "error"):
+        for name in ("stop", "error", "regroup"):
             (self.path / name).unlink(missing_ok=True)
 
 

@@ -26,6 +26,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: int | None = None
         self.pruned = False  # a sweep stops the trial for good
+        self.regroup = False  # a sweep has other devices for the trial, from the next epoch on
         self.deferred = False  # True while the loop, which looks at `signal`, has state to save
 
     def receive(self, number: int, frame: FrameType | None) -> None:
@@ -168,6 +169,7 @@ def _leave_terminal(descriptors: list[int]) -> None:
 def _watch(request: StopRequest, folder: JobFolder, over: threading.Event) -> None:
     while not over.wait(POLL_SECONDS):
         request.pruned = request.pruned or folder.pruned()
+        request.regroup = folder.regroup_asked()
         number = folder.stop_signal()
         if number is not None:
             request.signal = number

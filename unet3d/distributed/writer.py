@@ -27,7 +27,7 @@ from unet3d.distributed.run_state import (
     state_text,
     this_machine,
 )
-from unet3d.errors import RunError, RunStopped
+from unet3d.errors import RunError, RunStopped, TrialRegrouped
 from unet3d.files import read_text, write_text
 from unet3d.machine import oom_kills
 
@@ -172,6 +172,8 @@ def _busy(name: str, other: State | None) -> str:
 
 
 def _how_ended(error: BaseException) -> str:
+    if isinstance(error, TrialRegrouped):
+        return KILLED
     if isinstance(error, RunStopped):
         return KILLED if error.exit_code > SIGNALLED else FAILED
     return KILLED if isinstance(error, KeyboardInterrupt | SystemExit) else FAILED

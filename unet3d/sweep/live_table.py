@@ -65,12 +65,22 @@ class LiveTable:
     ) -> None:
         self.live.stop()
 
-    def begin(self, trial: Trial, attempt: int, resumed: bool) -> None:
-        """An attempt begins."""
+    def begin(
+        self,
+        trial: Trial,
+        attempt: int,
+        resumed: bool,
+        devices: tuple[int, int] | None = None,
+    ) -> None:
+        """An attempt begins. devices: of the trial before and now, where it has been regrouped."""
         epoch = self.rows[trial.number].epoch if trial.number in self.rows else 0
         self.rows[trial.number] = TrialRow(
             trial.name, "running", epoch, trial.config.epochs, time.monotonic(), epoch
         )
+        if devices and epoch:
+            text = "trial %d (%s) regrouped after epoch %d: %d -> %d devices"
+            self._line(text, trial.number, trial.name, epoch, *devices)
+            return
         how = f", attempt {attempt}" if attempt > 1 else ", resumed" if resumed else ""
         self._line("trial %d (%s) starts%s", trial.number, trial.name, how)
 

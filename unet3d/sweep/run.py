@@ -26,8 +26,9 @@ from unet3d.run_folder import run_folder
 from unet3d.sampling.split_record import ACCEPT, differences
 from unet3d.sweep.live_table import LiveTable
 from unet3d.sweep.resources import TrialResources, choose_from_cluster
+from unet3d.sweep.running import Sweep
 from unet3d.sweep.runs import close_trials
-from unet3d.sweep.scheduler import Sweep, run_trials
+from unet3d.sweep.scheduler import run_trials
 from unet3d.sweep.search import Search
 from unet3d.sweep.sweep_folder import SweepFacts, SweepFolder, sweep_folder
 from unet3d.sweep.trial import Trial, TrialResult
@@ -137,6 +138,7 @@ def _run(
             prepare=prepare,
             record_failure=record_failure,
             record_stop=record_stop,
+            grow=plan.config.sweep.grow,
         )
         return run_trials(sweep)
 

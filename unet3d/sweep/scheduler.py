@@ -6,73 +6,28 @@ import logging
 import os
 import signal
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
 
 from unet3d.cluster.local_ray import RayLost, check_ray
-from unet3d.config.schema import Config
-from unet3d.distributed.stop import StopRequest
+from unet3d.distributed.job_folder import JobFolder
 from unet3d.errors import RunStopped
-from unet3d.sweep.live_table import LiveTable
-from unet3d.sweep.search import Search
-from unet3d.sweep.sweep_folder import SweepFolder, best_epoch
+from unet3d.sweep.regroup import (
+    ask_to_regroup,
+    devices_of,
+    grown_config,
+    slots_after,
+    worker_resources,
+)
+from unet3d.sweep.resources import TrialResources
+from unet3d.sweep.running import RunningTrial, Sweep
+from unet3d.sweep.sweep_folder import best_epoch
 from unet3d.sweep.trial import Trial, TrialResult
 from unet3d.sweep.trial_worker import AttemptOutcome, TrialJob
-from unet3d.sweep.worker_pool import WorkerPool
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.3
 MAX_NODES_LOST = 20  # by one trial, without an epoch in between
 AGAIN = ("broken", "lost")  # outcomes after which another attempt may succeed
-
-
-@dataclass
-class RunningTrial:
-    """A trial that has started. twins: trials of the same settings, which share its result.
-
-    failures, nodes_lost: of its own and of others, since an epoch was finished in between.
-    """
-
-    trial: Trial
-    attempt: int = 1
-    failures: int = 0
-    nodes_lost: int = 0
-    failed_after: int = 0  # epochs that it had finished when it failed last
-    seconds: float = 0.0  # of former attempts
-    started: float = field(default_factory=time.monotonic)
-    last_epoch: int = 0  # that was shown and judged
-    epochs_read: int = 0  # bytes of its epochs that were read
-    pruned: bool = False
-    asked_to_stop: bool = False
-    twins: list[Trial] = field(default_factory=list)
-
-
-@dataclass
-class Sweep:
-    """All that the loop works with.
-
-    prepare: (trial, id of the run to resume) -> the settings of its run. record_failure: (trial,
-    id of its run if it has one, error) -> id of the run, which is closed as FAILED. record_stop:
-    (trial, id of its run, reason): closes it as KILLED.
-    """
-
-    search: Search
-    total: int  # trials
-    folder: SweepFolder
-    pool: WorkerPool
-    table: LiveTable
-    stop: StopRequest
-    retries: int
-    local: bool
-    prepare: Callable[[Trial, str | None], Config]
-    record_failure: Callable[[Trial, str | None, str], str]
-    record_stop: Callable[[Trial, str, str], None]
-    running: dict[Any, RunningTrial] = field(default_factory=dict)  # by reference of the outcome
-    waiting: deque[RunningTrial] = field(default_factory=deque)  # for a worker, lost ones too
-    results: dict[int, TrialResult] = field(default_factory=dict)  # by the trial's number
-    queue_is_empty: bool = False  # the search has no trial any more
 
 
 def run_trials(sweep: Sweep) -> dict[int, TrialResult]:
@@ -100,6 +55,8 @@ def run_trials(sweep: Sweep) -> dict[int, TrialResult]:
             _go_on_with_new_ray(sweep, lost)
         for running in sweep.running.values():
             _read_epochs(sweep, running)
+        if sweep.grow != "off" and not sweep.stop.asked:
+            _regroup(sweep)
         sweep.table.refresh()
 
 
@@ -126,7 +83,7 @@ def _go_on_with_new_ray(sweep: Sweep, lost: RayLost) -> None:
 def _stop_lost_ones(sweep: Sweep) -> None:
     """Keep as stopped what was lost and had not started again before a signal."""
     for running in sweep.waiting:
-        if running.attempt > 1:
+        if running.attempt > 1 or running.last_epoch:
             _end_attempt(sweep, running, AttemptOutcome("stopped", 1e-3))  # the rest is counted
 
 
@@ -163,23 +120,72 @@ def _left(sweep: Sweep) -> int:
     return max(1, sweep.total - len(sweep.results))
 
 
+def _regroup(sweep: Sweep) -> None:
+    """Ask trials to go on with more devices, where these are free, or with fewer."""
+    trials = list(sweep.running.values())
+    free = sweep.pool.capacity - sum(running.wanted or running.slots for running in trials)
+    if trials and free > 0 and not (sweep.waiting or sweep.queue_is_empty):
+        _queue_next(sweep)
+    ask_to_regroup(sweep.grow, sweep.pool, sweep.folder, trials, len(sweep.waiting))
+
+
+def _go_on(sweep: Sweep, running: RunningTrial) -> None:
+    """Start a trial that has stopped for other devices on those that there are now."""
+    pool = sweep.pool
+    used = sum(other.slots for other in sweep.running.values()) + len(sweep.waiting)
+    wanted = running.wanted or running.slots
+    slots = slots_after(
+        running.trial.config, pool.resources, pool.capacity, wanted, pool.capacity - used
+    )
+    running.begin_again()
+    running.slots = slots
+    if slots > 1:
+        _start(sweep, running)
+    else:
+        sweep.waiting.append(running)
+
+
 def _start(sweep: Sweep, running: RunningTrial) -> None:
-    """Give the trial to an idle worker, which resumes what an earlier attempt or command left."""
+    """Give the trial to an idle worker, or to a group where it has several slots.
+
+    They resume what an earlier attempt or command left.
+    """
     trial, resources = running.trial, sweep.pool.resources
     folder = sweep.folder.start(trial, resources.replicas(trial.config))
-    run_id = folder.run_id()
+    if running.pruned:  # before the attempt that has ended saw it
+        folder.ask_to_prune()
+    run_id, grown = folder.run_id(), running.slots > 1
     running.started = time.monotonic()
+    config = sweep.prepare(trial, run_id)
     job = TrialJob(
-        config=sweep.prepare(trial, run_id),
+        config=grown_config(config, resources, running.slots) if grown else config,
         folder=folder,
         restarts=running.attempt if run_id else running.attempt - 1,
         threads=resources.cpus,
-        workers_per_trial=resources.workers_per_trial,
+        workers_per_trial=resources.workers_per_trial * running.slots,
         local=sweep.local,
         environment={k: v for k, v in os.environ.items() if k.startswith("MLFLOW_")},
+        grown=worker_resources(resources) if grown else None,
     )
-    sweep.running[sweep.pool.submit(job)] = running
-    sweep.table.begin(trial, running.attempt, bool(run_id))
+    running.epochs_before = len(folder.epochs())
+    changed = _note_devices(folder, running, resources)
+    pool = sweep.pool
+    reference = pool.submit_grown(job, running.slots) if grown else pool.submit(job)
+    sweep.running[reference] = running
+    sweep.table.begin(trial, running.attempt, bool(run_id), changed)
+
+
+def _note_devices(
+    folder: JobFolder, running: RunningTrial, resources: TrialResources
+) -> tuple[int, int] | None:
+    """Keep with the trial that it goes on with other devices; returns how many before and now."""
+    changes, config = folder.regroupings(), running.trial.config
+    before = changes[-1][2] if changes else devices_of(resources, config)
+    after = devices_of(resources, config, running.slots)
+    if before == after:
+        return None
+    folder.record_devices(running.epochs_before, before, after)
+    return before, after
 
 
 def _read_epochs(sweep: Sweep, running: RunningTrial) -> None:
@@ -190,6 +196,9 @@ def _read_epochs(sweep: Sweep, running: RunningTrial) -> None:
         if record["epoch"] <= running.last_epoch:
             continue
         running.last_epoch = record["epoch"]
+        if record["epoch"] > running.epochs_before:
+            running.metrics.append(record["metrics"])
+        running.run_id = running.run_id or folder.run_id() or ""
         sweep.table.epoch(running.trial, record)
         value = record["metrics"].get("val/dice")
         last = record["epoch"] >= running.trial.config.epochs
@@ -208,19 +217,28 @@ def _end_attempt(sweep: Sweep, running: RunningTrial, outcome: AttemptOutcome) -
     running.seconds += outcome.seconds or time.monotonic() - running.started
     if outcome.output:
         log.warning("trial %d: its worker wrote last:%s", trial.number, outcome.output)
+    if outcome.kind == "regrouped" and not sweep.stop.asked:
+        _go_on(sweep, running)
+        return
+    if running.slots > 1 and outcome.kind in ("wrong", "broken"):
+        running.may_grow = False  # what comes from its growth is no failure of the trial
+        outcome = replace(outcome, kind="lost")
     if not sweep.stop.asked and _worth_another(sweep, running, outcome):
         retry = f"retry {running.failures} of {sweep.retries}"
         how = "which counts as no retry" if outcome.kind == "lost" else retry
         sweep.table.lost(trial, outcome.error, how)
         running.attempt += 1
+        running.begin_again()
         sweep.waiting.append(running)
         return
     epochs = folder.epochs()
     best, at = best_epoch(epochs)
     early = running.pruned and len(epochs) < trial.config.epochs
-    state = {"finished": "pruned" if early else "finished", "stopped": "stopped"}.get(
-        outcome.kind, "failed"
-    )
+    state = {
+        "finished": "pruned" if early else "finished",
+        "stopped": "stopped",
+        "regrouped": "stopped",
+    }.get(outcome.kind, "failed")
     if state == "failed" and sweep.stop.asked and outcome.kind in AGAIN:
         state = "stopped"  # lost while it was stopping: the same command resumes it
         if run_id:

@@ -12,6 +12,7 @@ from typing import Any
 from unet3d import machine
 from unet3d.cluster.failure import stderr_in
 from unet3d.cluster.health import WatchedActor
+from unet3d.cluster.nodes import WorkerResources
 from unet3d.cluster.versions import found_here, node_problems
 from unet3d.config.schema import Config
 from unet3d.distributed.gpus import check_gpus, check_no_gpus, gpus_are_off
@@ -31,7 +32,8 @@ GPU_LEFT = 256 * 2**20  # bytes of former trials on the GPU, after which it is r
 class TrialJob:
     """What a worker is sent.
 
-    local: whether the Ray cluster is this machine's. environment: MLflow's variables as they are
+    grown: what each worker gets of a trial that has grown, else None. local: whether the Ray
+    cluster is this machine's. environment: MLflow's variables as they are
     now, with the address of a server that was started after the worker.
     """
 
@@ -42,11 +44,13 @@ class TrialJob:
     workers_per_trial: int
     local: bool
     environment: dict[str, str]
+    grown: WorkerResources | None = None
 
 
 @dataclass(frozen=True)
 class AttemptOutcome:
-    """What a worker sends back. kind: finished | stopped | wrong, for an error that would come
+    """What a worker sends back. kind: finished | stopped | regrouped, to go on with other devices |
+    wrong, for an error that would come
     again | broken, for one that may not | lost, where its node or Ray went away; reusable: whether
     the worker can take another trial; output: the end of its stderr."""
 
@@ -96,8 +100,9 @@ class TrialWorker(WatchedActor):
         """Train; an error is part of the outcome, not raised."""
         from filelock import FileLock, Timeout
 
+        from unet3d.cluster.worker_group import WorkerLost
         from unet3d.disk import disk_problem
-        from unet3d.errors import FINAL_ERRORS, RunStopped
+        from unet3d.errors import FINAL_ERRORS, RunStopped, TrialRegrouped
 
         started = time.monotonic()
         begin_progress()
@@ -117,10 +122,15 @@ class TrialWorker(WatchedActor):
             ):
                 train_trial(job)
             return outcome("finished", reusable=self._clear(job))
+        except TrialRegrouped as regrouped:
+            return outcome("regrouped", str(regrouped), self._clear(job))
         except RunStopped as stopped:
             return outcome("stopped", str(stopped), self._clear(job))
         except FINAL_ERRORS as error:
             return outcome("wrong", str(error), self._clear(job))
+        except WorkerLost as lost:
+            kind = "lost" if lost.failure.node_lost else "broken"
+            return outcome(kind, lost.failure.reason, reusable=False)
         except Timeout:
             return outcome("broken", f"another process holds {job.folder.lock}")
         except Exception as error:
@@ -144,7 +154,7 @@ class TrialWorker(WatchedActor):
 
 def train_trial(job: TrialJob) -> None:
     """The training of train.py, on this worker alone or over a group of others."""
-    from unet3d.cluster.data_parallel import train_in_cluster
+    from unet3d.cluster.data_parallel import train_grown, train_in_cluster
     from unet3d.distributed.stop import stop_requests
     from unet3d.training.run import run_training
 
@@ -153,6 +163,9 @@ def train_trial(job: TrialJob) -> None:
         run_training(job.config, worker)
         return
     with stop_requests(worker) as stop:
+        if job.grown is not None:
+            train_grown(job.config, job.folder, job.local, stop, job.grown, job.restarts)
+            return
         train_in_cluster(job.config, job.folder, job.local, stop)
 
 

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,12 @@ START_SECONDS = 300.0  # without any worker, until the sweep fails
 
 @dataclass
 class Work:
-    """A trial in a worker."""
+    """A trial in a worker. slots: that a trial has which has grown; its worker has none."""
 
     actor: Any
     job: TrialJob
     health: HealthWatch
+    slots: int = 0
 
 
 @dataclass
@@ -57,13 +58,20 @@ class WorkerPool:
     stop_asked: float | None = None  # when all trials were asked to stop
     failed_starts: int = 0
     paused_until: float = 0.0  # no worker starts before
+    made: float = field(default_factory=time.monotonic)
     ready: float = field(default_factory=time.monotonic)  # when a worker was last available
     room: int = 0  # for trials, on the nodes that are there
+    start_seconds: float = 0.0  # of the first worker, until it was ready
     look: threading.Thread | None = None  # at the nodes
     looked: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.room = self.resources.at_once
+
+    @property
+    def capacity(self) -> int:
+        """Trials that may run at once, each on one slot."""
+        return min(self.room, self.config.parallel.trials_at_once or self.room)
 
     def keep(self, trials: int) -> None:
         """Have as many workers as are of use for `trials` that are not over; end those that idle.
@@ -73,15 +81,21 @@ class WorkerPool:
         if self.stop_asked is not None:
             return
         self._look_at_nodes()
+        grown = [work.slots for work in self.working.values() if work.slots]
+        trials, room, working = (
+            trials - len(grown),
+            self.room - sum(grown),
+            len(self.working) - len(grown),
+        )
         most = min(trials, self.config.parallel.trials_at_once or trials)
-        count = min(most, self.room)
+        count = min(most, room)
         alone = self.resources.workers_per_trial == 1
-        if not self.local and alone and len(self.working) >= count:
-            count = min(most, self.room + max(self.room, WAITING))
-        has = len(self.starting) + len(self.idle) + len(self.working)
+        if not self.local and alone and working >= count:
+            count = min(most, room + max(room, WAITING))
+        has = len(self.starting) + len(self.idle) + working
         if has < count and time.monotonic() >= self.paused_until:
             self._start(count - has)
-        for _ in range(has - most):
+        for _ in range(has - (max(count, working) if grown else most)):
             self._end_one()
 
     def _look_at_nodes(self) -> None:
@@ -130,6 +144,14 @@ class WorkerPool:
         self.working[reference] = Work(actor, job, HealthWatch(job.config.parallel))
         return reference
 
+    def submit_grown(self, job: TrialJob, slots: int) -> Any:
+        """Start a group of workers, on slots that are free, for a trial; returns as `submit`."""
+        group = replace(self.resources, workers_per_trial=job.config.nodes)
+        actor = remote_worker(group, self.options).remote(str(Path.cwd()), worker_environment())
+        reference = actor.run.remote(job)
+        self.working[reference] = Work(actor, job, HealthWatch(job.config.parallel), slots)
+        return reference
+
     def wait(self, seconds: float) -> list[tuple[Any, AttemptOutcome]]:
         """The attempts that have ended within `seconds`, also those whose worker was lost.
 
@@ -174,6 +196,7 @@ class WorkerPool:
             ray.get(reference)
             self.idle.append(actor)
             self.failed_starts = 0
+            self.start_seconds = self.start_seconds or time.monotonic() - self.made
         except ray.exceptions.RayError as error:
             check_ray()
             ray.kill(actor)
@@ -205,7 +228,7 @@ class WorkerPool:
             kind = "wrong" if why.final else "lost" if why.node_lost else "broken"
             output = shown(work.job.folder.stderr())
             outcome = AttemptOutcome(kind, 0.0, why.reason, reusable=False, output=output)
-        if outcome.reusable:
+        if outcome.reusable and not work.slots:
             self.idle.append(work.actor)
         else:
             self._replace(work.actor)

@@ -18,7 +18,7 @@ from unet3d.config.command_line import resume_command
 from unet3d.distributed.progress import FIRST_STEP, SAVING, STEP, VALIDATION, begin
 from unet3d.distributed.stop import StopRequest
 from unet3d.distributed.strategy import sum_over_workers, time_all_reduce
-from unet3d.errors import RunStopped, TrialPruned
+from unet3d.errors import RunStopped, TrialPruned, TrialRegrouped
 from unet3d.progress_bars import epoch_bar
 from unet3d.run_folder import RunFolder
 from unet3d.sampling.patches import PatchStream
@@ -96,6 +96,8 @@ def fit(training: Training, progress: TrainingProgress) -> TrainingProgress:
                     "stopping early: no better val/dice in %d validations", progress.since_best
                 )
                 break
+            if epoch < config.epochs:
+                _regroup_if_asked(training, epoch)
     return progress
 
 
@@ -245,6 +247,18 @@ def _close_epoch(
     names = ("train/loss", "train/dice", "val/loss", "val/dice", "perf/step_ms")
     shown = [f"{name} {metrics[name]:.4g}" for name in names if name in metrics]
     log.info("epoch %d/%d  %s", epoch, training.config.epochs, "  ".join(shown))
+
+
+def _regroup_if_asked(training: Training, epoch: int) -> None:
+    """End this attempt, whose epoch is saved, where a sweep has other devices for the trial.
+
+    Only the chief looks for the request; the sum keeps the others from beginning the next epoch.
+    """
+    if training.worker.job_folder is None:
+        return
+    asked = np.array([float(training.stop.regroup)])
+    if sum_over_workers(asked, training.strategy, training.worker)[0]:
+        raise TrialRegrouped(f"goes on after epoch {epoch} with other devices", 0)
 
 
 def _save(training: Training, progress: TrainingProgress) -> None:

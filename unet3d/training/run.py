@@ -17,7 +17,7 @@ from unet3d.distributed.progress import SAVING, begin
 from unet3d.distributed.stop import StopRequest, stop_requests
 from unet3d.distributed.worker import SINGLE_WORKER, WorkerContext
 from unet3d.distributed.writer import FORMER_SECONDS, Writer, writing
-from unet3d.errors import RunError, RunStopped, StorageError, TrialPruned
+from unet3d.errors import RunError, RunStopped, StorageError, TrialPruned, TrialRegrouped
 from unet3d.files import write_text
 from unet3d.logs import log_to_console, log_to_file
 from unet3d.preprocessing.scales import scales_as_json
@@ -129,6 +129,9 @@ def _recorded(
 
     try:
         best = _train(setup, tracker, folder, stop, progress, times)
+    except TrialRegrouped:  # KILLED, as of any run that can resume, for the moment until it does
+        finish("KILLED")
+        raise
     except (RunStopped, KeyboardInterrupt) as error:
         finish("KILLED", str(error))
         raise
@@ -258,6 +261,9 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
         }
         | arithmetic
     )
+    if worker.job_folder and (changes := worker.job_folder.regroupings()):
+        shown = [f"epoch {epoch}: {before} -> {after} devices" for epoch, before, after in changes]
+        tracker.set_tags({"sweep.grown": "; ".join(shown)})
     if setup.record.accepted:
         tracker.set_tags({"data.accepted": " | ".join(setup.record.accepted)})
 

@@ -58,3 +58,12 @@ class SweepConfig:
         effect=NO_EFFECT,
         path=True,
     )
+    grow: str = setting(
+        "auto",
+        "whether a running trial continues on devices that no other trial needs; auto: where that "
+        "pays and leaves the result as it is; always: where it pays, also with model.norm=batch "
+        "and other settings by which replicas change the result",
+        one_of("auto", "always", "off"),
+        NO_EFFECT,
+        newer=True,
+    )

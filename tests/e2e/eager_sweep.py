@@ -1,0 +1,15 @@
+"""sweep.py in which a trial grows for any gain, as trials of seconds would not otherwise."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+from unet3d.sweep import grow
+
+if __name__ == "__main__":
+    grow.MARGIN, grow.ASSUMED_SECONDS = 0.0, 0.0
+    program = Path(__file__).resolve().parents[2] / "sweep.py"
+    sys.argv[0] = str(program)
+    runpy.run_path(str(program), run_name="__main__")
