@@ -22,11 +22,13 @@ def make_strategy(config: Config, worker: WorkerContext) -> Any:
 
     One device: TensorFlow's default. Several devices of one machine: MirroredStrategy. Several
     workers: MultiWorkerMirroredStrategy over all the GPUs of each, found through TF_CONFIG.
-    Raises ConfigError where the machine has fewer devices than parallel.devices.
+    Raises ConfigError where the machine has fewer devices than parallel.devices, or where the
+    replicas cannot exchange gradients as configured.
     """
     import tensorflow as tf
 
     if worker.workers > 1:
+        _check_compression(config.parallel)
         if config.parallel.communication == "nccl" and not _has_gpus():
             raise ConfigError(
                 "parallel.communication: nccl needs GPUs, and this node shows none to TensorFlow; "
@@ -38,7 +40,20 @@ def make_strategy(config: Config, worker: WorkerContext) -> Any:
     devices = _devices(config)
     if len(devices) < 2:
         return tf.distribute.get_strategy()
+    _check_compression(config.parallel)
     return tf.distribute.MirroredStrategy(devices)
+
+
+def _check_compression(parallel: ParallelConfig) -> None:
+    """ConfigError for bfloat16 over NCCL: TensorFlow's source lists float16, 32 and 64 for it."""
+    over_nccl = parallel.communication == "nccl" or (
+        parallel.communication == "auto" and _has_gpus()
+    )
+    if parallel.compression == "bfloat16" and over_nccl:
+        raise ConfigError(
+            "parallel.compression: bfloat16 is not possible over NCCL; type "
+            "parallel.compression=none, or parallel.communication=ring"
+        )
 
 
 def communication_options(parallel: ParallelConfig) -> Any:
