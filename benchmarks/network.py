@@ -195,7 +195,7 @@ def alone_setup(setup: Any) -> Any:
         outputs=len(setup.targets.names),
         seed=config.seed,
     )
-    schedule = make_schedule(config.lr, config.schedule, 100, config.epochs)
+    schedule = make_schedule(config.schedule, config.lr, 100, config.epochs)
     optimizer = make_optimizer(config.optimizer, schedule)
     return replace(
         setup,
