@@ -55,6 +55,11 @@ class Rig:
         """Put it back."""
         _script("mend", node)
 
+    def limit(self, mbit: int) -> None:
+        """The bandwidth of each node in Mbit/s, in both directions; 0: no limit."""
+        for index in range(self.nodes):
+            _script("slow", f"n{index + 1}", str(mbit))
+
     def submit(self, folder: Path, *arguments: str) -> str:
         """`sbatch` in `folder`; the job's id."""
         return self.run("head", "sbatch", "--parsable", *arguments, cwd=folder).strip()
@@ -90,9 +95,10 @@ class Rig:
 
 
 @contextmanager
-def rig(nodes: int = 2) -> Iterator[Rig]:
+def rig(nodes: int = 2, slurm: bool = True) -> Iterator[Rig]:
     """A rig for as long as the block runs. Raises NoRig where this machine cannot have one."""
-    up = _script("up", str(nodes), RIG_WAIT=str(WAIT_SECONDS), RIG_OWNER=str(os.getpid()))
+    owner = {"RIG_WAIT": str(WAIT_SECONDS), "RIG_OWNER": str(os.getpid())}
+    up = _script("up", str(nodes), SLURM=str(int(slurm)), **owner)
     if up.returncode == NOT_HERE:
         raise NoRig(up.stderr.strip())
     assert up.returncode == 0, up.stderr

@@ -2,47 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from unet3d.config.schema import ParallelConfig
-from unet3d.training.gradients import accumulate, all_finite, all_reduce, clip, unscale
+from unet3d.training.gradients import accumulate, all_finite, clip, unscale
 from unet3d.training.state import LossScale
-
-# Run by itself: devices are cut into logical ones before TensorFlow's first operation.
-TWO_REPLICAS = """
-import json
-import tensorflow as tf
-from unet3d.config.schema import ParallelConfig
-from unet3d.training.gradients import all_reduce
-
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
-def replica_sum(compression):
-    rank = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.float32)
-    grads = [tf.stack([0.1, 1.0]) + rank, tf.fill([1], 1e-3 * (1 + rank))]
-    return all_reduce(grads, ParallelConfig(compression=compression))
-
-@tf.function
-def summed(compression):
-    return strategy.run(replica_sum, args=(compression,))
-
-found = {}
-for compression in ("none", "float16"):
-    replicas = zip(*[strategy.experimental_local_results(g) for g in summed(compression)])
-    found[compression] = [
-        [[g.dtype.name, *g.numpy().tolist()] for g in grads] for grads in replicas
-    ]
-print(json.dumps(found))
-"""
 
 
 def squared_error(weights: list[tf.Variable]) -> Any:
@@ -85,29 +52,6 @@ def test_a_part_waits_for_the_one_before() -> None:
     operations = two_parts.get_concrete_function(*shapes).graph.get_operations()
     identities = [o for o in operations if o.type == "Identity" and o.control_inputs]
     assert len(identities) >= 2  # the second part's images and labels
-
-
-def test_one_replica_sends_nothing() -> None:
-    """Nor does it round: compression is of what travels."""
-    grads = [tf.constant([1e-9, 1.0])]
-    assert all_reduce(grads, ParallelConfig(compression="float16")) is grads
-
-
-def test_two_replicas_have_the_sum() -> None:
-    """On both replicas, in the gradients' dtype; float16 on the way costs 3 digits at most."""
-    done = subprocess.run(
-        [sys.executable, "-c", TWO_REPLICAS], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    for compression, rtol in (("none", 1e-6), ("float16", 1e-3)):
-        replicas = json.loads(done.stdout.splitlines()[-1])[compression]
-        assert len(replicas) == 2
-        for (kind, *vector), (other_kind, scalar) in replicas:
-            assert kind == other_kind == "float32"
-            np.testing.assert_allclose(vector, [1.2, 3.0], rtol=rtol)
-            np.testing.assert_allclose(scalar, 3e-3, rtol=rtol)
-        if compression == "float16":  # it did travel in 16 bits
-            assert replicas[0][0][1] != pytest.approx(1.2, rel=1e-6)
 
 
 def test_unscale_divides_by_the_factor() -> None:

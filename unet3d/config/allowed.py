@@ -77,6 +77,10 @@ GPUS = Rule(
 )
 BELOW_1 = Rule(lambda v: 0 <= v < 1, "from 0 to below 1")
 PRECISION = one_of("float32", "mixed_bfloat16", "mixed_float16")
+COMPRESSION = Rule(
+    lambda v: v in ("none", "bfloat16"),
+    "one of none, bfloat16 (float16 is gone: it made small gradients 0)",
+)
 
 SPACING = Rule(
     lambda v: len(v) == 3 and all(0.01 <= size <= 100 for size in v),

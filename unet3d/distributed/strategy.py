@@ -22,11 +22,13 @@ def make_strategy(config: Config, worker: WorkerContext) -> Any:
 
     One device: TensorFlow's default. Several devices of one machine: MirroredStrategy. Several
     workers: MultiWorkerMirroredStrategy over all the GPUs of each, found through TF_CONFIG.
-    Raises ConfigError where the machine has fewer devices than parallel.devices.
+    Raises ConfigError where the machine has fewer devices than parallel.devices, or where the
+    replicas cannot exchange gradients as configured.
     """
     import tensorflow as tf
 
     if worker.workers > 1:
+        _check_compression(config.parallel)
         if config.parallel.communication == "nccl" and not _has_gpus():
             raise ConfigError(
                 "parallel.communication: nccl needs GPUs, and this node shows none to TensorFlow; "
@@ -38,11 +40,24 @@ def make_strategy(config: Config, worker: WorkerContext) -> Any:
     devices = _devices(config)
     if len(devices) < 2:
         return tf.distribute.get_strategy()
+    _check_compression(config.parallel)
     return tf.distribute.MirroredStrategy(devices)
 
 
+def _check_compression(parallel: ParallelConfig) -> None:
+    """ConfigError for bfloat16 over NCCL: TensorFlow's source lists float16, 32 and 64 for it."""
+    over_nccl = parallel.communication == "nccl" or (
+        parallel.communication == "auto" and _has_gpus()
+    )
+    if parallel.compression == "bfloat16" and over_nccl:
+        raise ConfigError(
+            "parallel.compression: bfloat16 is not possible over NCCL; type "
+            "parallel.compression=none, or parallel.communication=ring"
+        )
+
+
 def communication_options(parallel: ParallelConfig) -> Any:
-    """How gradients travel: over NCCL or TensorFlow's ring, and in packs of which size.
+    """How gradients travel: over NCCL or TensorFlow's ring.
 
     TensorFlow's own choice between nodes is the ring over gRPC, also between GPUs.
     """
@@ -51,7 +66,6 @@ def communication_options(parallel: ParallelConfig) -> Any:
     kinds = tf.distribute.experimental.CommunicationImplementation
     best = kinds.NCCL if _has_gpus() else kinds.RING
     return tf.distribute.experimental.CommunicationOptions(
-        bytes_per_pack=round(parallel.pack_mb * 2**20),
         timeout_seconds=parallel.collective_timeout or None,
         implementation={"auto": best, "ring": kinds.RING, "nccl": kinds.NCCL}[
             parallel.communication
@@ -137,38 +151,3 @@ def sum_over_workers(values: np.ndarray, strategy: Any, worker: WorkerContext) -
 
     each = strategy.experimental_distribute_values_from_function(of_replica)
     return strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None).numpy()
-
-
-def time_all_reduce(model: Any, strategy: Any, parallel: ParallelConfig) -> float:
-    """Milliseconds to add up a gradient of `model` over the replicas; all workers must call it.
-
-    Median of five on idle devices; in a step it may overlap with the backward pass.
-    """
-    if strategy.num_replicas_in_sync == 1:
-        return 0.0
-    import time
-    from statistics import median
-
-    import tensorflow as tf
-
-    weights = model.trainable_variables
-
-    def replica_sum() -> Any:
-        context = tf.distribute.get_replica_context()
-        zeros = [tf.zeros(weight.shape) for weight in weights]
-        if parallel.compression == "float16":
-            zeros = [tf.cast(zero, tf.float16) for zero in zeros]
-        options = communication_options(parallel)
-        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, zeros, options)
-        return tf.add_n([tf.reduce_sum(tf.cast(total, tf.float32)) for total in sums])
-
-    @tf.function(autograph=False)
-    def bare_sum() -> Any:
-        return strategy.experimental_local_results(strategy.run(replica_sum))[0]
-
-    seconds = []
-    for _ in range(6):
-        start = time.perf_counter()
-        bare_sum().numpy()
-        seconds.append(time.perf_counter() - start)
-    return 1000 * median(seconds[1:])  # the first call compiles

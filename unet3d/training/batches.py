@@ -34,7 +34,8 @@ def distributed_batches(setup: Setup, first_step: int) -> Iterator[tuple[Any, An
             replicas=local_replicas(strategy, worker),
             for_device=for_device,
         )
-        return batches.cache().repeat() if config.repeat_batch else batches
+        # Without an end: else the workers ask each other before each step who has a batch left.
+        return (batches.cache() if config.repeat_batch else batches).repeat()
 
     if strategy.num_replicas_in_sync > 1:  # this brings them to the devices by itself
         batches = strategy.distribute_datasets_from_function(dataset)

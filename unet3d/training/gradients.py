@@ -7,8 +7,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from unet3d.config.schema import ParallelConfig
-from unet3d.distributed.strategy import communication_options
 from unet3d.training.state import LossScale
 
 Gradients = list[Any]  # a tensor for each trainable weight
@@ -33,21 +31,6 @@ def accumulate(
         grads = [total + more for total, more in zip(grads, part_grads, strict=True)]
         loss, counts = loss + part_loss, counts + part_counts
     return grads, loss, counts
-
-
-def all_reduce(grads: Gradients, parallel: ParallelConfig) -> Gradients:
-    """The sum over all replicas, on each; call it in a replica's context.
-
-    With parallel.compression=float16 the gradients travel in 16 bits; their dtype comes back.
-    """
-    replica = tf.distribute.get_replica_context()
-    if replica.num_replicas_in_sync == 1:
-        return grads
-    half = parallel.compression == "float16"
-    sent = [tf.cast(g, tf.float16) for g in grads] if half else grads
-    options = communication_options(parallel)
-    sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sent, options)
-    return [tf.cast(total, g.dtype) for total, g in zip(sums, grads, strict=True)]
 
 
 def unscale(grads: Gradients, scale: LossScale | None) -> Gradients:

@@ -15,9 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from unet3d.config.command_line import resume_command
+from unet3d.distributed.all_reduce import time_all_reduce
 from unet3d.distributed.progress import FIRST_STEP, SAVING, STEP, VALIDATION, begin
 from unet3d.distributed.stop import StopRequest
-from unet3d.distributed.strategy import sum_over_workers, time_all_reduce
+from unet3d.distributed.strategy import sum_over_workers
 from unet3d.errors import RunStopped, TrialPruned, TrialRegrouped
 from unet3d.progress_bars import epoch_bar
 from unet3d.run_folder import RunFolder

@@ -8,10 +8,11 @@ from typing import Any
 import tensorflow as tf
 
 from unet3d.config.schema import Config
+from unet3d.distributed.all_reduce import all_reduce, sum_over_replicas
 from unet3d.losses import make_loss
 from unet3d.metrics import batch_dice_counts
 from unet3d.sampling.targets import Targets
-from unet3d.training.gradients import Gradients, accumulate, all_finite, all_reduce, clip, unscale
+from unet3d.training.gradients import Gradients, accumulate, all_finite, clip, unscale
 from unet3d.training.measurements import Measurements
 from unet3d.training.state import TrainState
 
@@ -56,14 +57,15 @@ def make_train_step(
         before = [tf.identity(value.value) for value in statistics] if scale else []
         labels = tf.cast(labels, tf.int32)  # before the split: a GPU has none for uint8
         grads, loss, counts = accumulate(forward_backward, images, labels, config.accumulate)
-        grads = all_reduce(grads, config.parallel)
-        grads = unscale(grads, scale)
+        measured = tf.concat(
+            [tf.stack([tf.cast(loss, tf.float64), stop]), tf.reshape(counts, [-1])], 0
+        )
+        (measured,) = sum_over_replicas([measured], config.parallel)  # sent in the backward pass
+        grads = unscale(all_reduce(grads, config.parallel), scale)
         finite = all_finite(grads)
         for value, old in zip(statistics, before, strict=False):  # of a pass that has overflowed
             value.assign(tf.where(finite, value.value, old))
-        grads = clip(grads, config.optimizer.clip_norm)
-        loss_and_stop = tf.stack([tf.cast(loss, tf.float64), stop])
-        return grads, finite, tf.concat([loss_and_stop, tf.reshape(counts, [-1])], 0)
+        return clip(grads, config.optimizer.clip_norm), finite, measured
 
     def replica_update(grads: Gradients) -> None:
         optimizer.apply(grads, weights)
@@ -78,7 +80,7 @@ def make_train_step(
             scale.update(finite)
         else:
             strategy.run(replica_update, args=(grads,))
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, measured, axis=None)
+        return strategy.experimental_local_results(measured)[0]  # the same on all
 
     def measured_step(images: Any, labels: Any, stop: bool = False) -> Measurements:
         return Measurements(train_step(images, labels, tf.constant(float(stop), tf.float64)))

@@ -10,6 +10,7 @@ from omegaconf import MISSING
 from unet3d.config.allowed import (
     AT_LEAST_0,
     AT_LEAST_1,
+    COMPRESSION,
     GPUS,
     NAME,
     PORTS,
@@ -120,10 +121,14 @@ class ParallelConfig:
         NO_EFFECT,
     )
     pack_mb: float = setting(
-        0.0, "MB of gradients sent at once; 0: TensorFlow decides", AT_LEAST_0, NO_EFFECT
+        0.0,
+        "MB of gradients sent at once; 0: an eighth of them, 25 at most, and less for the first "
+        "layers, which are ready last",
+        AT_LEAST_0,
+        NO_EFFECT,
     )
     compression: str = setting(
-        "none", "type of gradients sent between replicas", one_of("none", "float16")
+        "none", "type of gradients sent between replicas; bfloat16: not over NCCL", COMPRESSION
     )
     baseline: Optional[str] = setting(
         None, "id of a run on one replica, for perf/scaling_efficiency", RUN_ID, NO_EFFECT
