@@ -24,6 +24,10 @@ def train(config: Config, overrides: list[str]) -> float | None:
     elif config.resume:  # its own settings decide on how many nodes, and where it is recorded
         config = resumed_config(config, overrides)
     check_writable("output_dir", Path(config.output_dir))
+    if config.parallel.name == AUTO:
+        from unet3d.sweep.auto_parallel import decided
+
+        config = decided(config)
     if config.nodes == 1:
         from unet3d.training.run import run_training
 

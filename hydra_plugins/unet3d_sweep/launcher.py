@@ -21,7 +21,8 @@ class RayTrialLauncher(RayLauncher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the trials; those that an earlier sweep of the name has finished do not run again."""
-        from unet3d.sweep.run import SweepPlan, run_sweep
+        from unet3d.sweep.plan import SweepPlan
+        from unet3d.sweep.run import run_sweep
         from unet3d.sweep.search import GridSearch, longest_first
         from unet3d.sweep.trial import Trial, make_name, split_override, swept_keys
 

@@ -36,7 +36,8 @@ class OptunaSweeper(Sweeper):
         """Search sweep.trials times; returns how each trial of this command ended."""
         from hydra_plugins.unet3d_sweep.launcher import RayTrialLauncher, plain
         from unet3d.errors import ConfigError
-        from unet3d.sweep.run import SweepPlan, run_sweep
+        from unet3d.sweep.plan import SweepPlan
+        from unet3d.sweep.run import run_sweep
         from unet3d.sweep.search import OptunaSearch, make_study
         from unet3d.sweep.sweep_folder import SweepFolder
         from unet3d.sweep.trial import Trial, make_name

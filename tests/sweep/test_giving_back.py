@@ -14,8 +14,8 @@ from unet3d.config.schema import SweepConfig
 from unet3d.distributed.stop import StopRequest
 from unet3d.sweep import grow
 from unet3d.sweep.live_table import LiveTable
+from unet3d.sweep.plan import SweepPlan, run_config
 from unet3d.sweep.resources import choose_from_cluster
-from unet3d.sweep.run import SweepPlan, run_config
 from unet3d.sweep.running import RunningTrial, Sweep
 from unet3d.sweep.scheduler import run_trials
 from unet3d.sweep.search import GridSearch

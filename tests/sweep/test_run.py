@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.small import small_config
+from unet3d.sweep.plan import SweepPlan, run_config
 from unet3d.sweep.resources import TrialResources
-from unet3d.sweep.run import SweepPlan, run_config
 from unet3d.sweep.trial import Trial
 
 

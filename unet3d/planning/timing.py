@@ -36,7 +36,9 @@ class RunCost:
 
     steps: of an epoch; batch: patches of a step, over all replicas. flops, bytes: of a patch,
     forward and backward. patch_bytes: as it travels from the store to a device. validation_flops:
-    of a case's windows; val_every: epochs.
+    of a case's windows; val_every: epochs. state_bytes, patch_memory: what a device holds of
+    weights and optimizer, and of each patch that it trains on at once; parts: of a batch, one after
+    another (accumulate).
     """
 
     epochs: int
@@ -49,6 +51,14 @@ class RunCost:
     validation_cases: int = 0
     validation_flops: float = 0.0
     val_every: int = 1
+    state_bytes: float = 0.0
+    patch_memory: float = 0.0
+    parts: int = 1
+
+    def memory(self, devices: int) -> float:
+        """Bytes that a step takes on each of `devices`."""
+        at_once = max(1, self.batch // (devices * self.parts))
+        return self.state_bytes + at_once * self.patch_memory
 
     def with_batch_of_replicas(self, devices: int) -> RunCost:
         """The batch for each of `devices` replicas, hence fewer steps for the same epochs."""

@@ -6,25 +6,25 @@ import logging
 import math
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from unet3d.cluster.ray_cluster import cluster_address, ray_cluster
 from unet3d.cluster.versions import check_nodes
-from unet3d.config.schema import AUTO, Config, ParallelConfig, SweepRunConfig
+from unet3d.config.schema import AUTO, Config
 from unet3d.disk import check_writable
 from unet3d.distributed.gpus import check_gpus
 from unet3d.distributed.run_state import FAILED, KILLED
 from unet3d.distributed.stop import StopRequest, stop_requests
 from unet3d.distributed.writer import FORMER_SECONDS, end_for
-from unet3d.errors import DataError, RunError, RunStopped
+from unet3d.errors import DataError, RunStopped
 from unet3d.logs import log_to_console
 from unet3d.run_folder import run_folder
 from unet3d.sampling.split_record import ACCEPT, differences
 from unet3d.sweep.live_table import LiveTable
+from unet3d.sweep.plan import SweepPlan, check_alike, run_config
 from unet3d.sweep.resources import TrialResources, choose_from_cluster
 from unet3d.sweep.running import Sweep
 from unet3d.sweep.runs import close_trials
@@ -41,20 +41,6 @@ log = logging.getLogger(__name__)
 CLOSE_SECONDS = 10.0  # for the process of a lost trial to end
 
 
-@dataclass(frozen=True)
-class SweepPlan:
-    """What to run. trials: those known beforehand, all of a grid, the first two of a search."""
-
-    config: SweepRunConfig
-    name: str
-    swept: list[str]
-    trials: Sequence[Trial]
-    total: int
-    make_search: Callable[[SweepFolder], Search]
-    ray_init: dict[str, Any] = field(default_factory=dict)
-    ray_remote: dict[str, Any] = field(default_factory=dict)
-
-
 def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
     """Run the trials that are not over yet; returns how each ended, by its number.
 
@@ -63,7 +49,7 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
     """
     log_to_console()
     config, folder = plan.config, sweep_folder(plan.config.output_dir, plan.name)
-    _check_alike(plan.trials)
+    check_alike(plan.trials)
     if not config.dry_run:
         check_writable("output_dir", Path(config.output_dir))
         if cluster_address(config) is None:  # the workers will share this machine
@@ -75,6 +61,11 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
             _make_stores(plan.trials, folder)
             search = plan.make_search(folder)
         local = stack.enter_context(ray_cluster(config, "the trials run here", **plan.ray_init))
+        if config.parallel.name == AUTO:
+            from unet3d.sweep.auto_parallel import with_parallelism  # imports TensorFlow
+
+            plan = with_parallelism(plan, local)
+            config = plan.config
         resources, machines = choose_from_cluster(config, local)
         _announce(plan, resources, machines)
         if config.dry_run:
@@ -143,46 +134,6 @@ def _run(
         return run_trials(sweep)
 
 
-def run_config(
-    trial: Trial, plan: SweepPlan, resources: TrialResources, parent: str | None, run_id: str | None
-) -> Config:
-    """The settings of a trial's run: the trial's own, recorded under the sweep, on `resources`."""
-    config = trial.config
-    tags = {
-        **config.tracking.tags,
-        "sweep.name": plan.name,
-        "sweep.trial": str(trial.number),
-        "sweep.key": trial.key,
-        **{f"sweep.{key}": value for key, value in trial.swept.items()},
-    }
-    tracking = replace(config.tracking, parent=parent, run_name=trial.name, tags=tags)
-    parallel = config.parallel
-    if resources.workers_per_trial > 1:  # they will be free, if perhaps not at once
-        parallel = replace(
-            parallel,
-            cpus_per_node=resources.cpus,
-            gpus_per_node=int(resources.gpus) or parallel.gpus_per_node,
-            min_nodes=None,
-            wait_for_nodes=24 * 3600.0,
-        )
-    data = replace(config.data, workers=config.data.workers or resources.cpus)
-    return replace(config, resume=run_id, tracking=tracking, parallel=parallel, data=data)
-
-
-def _check_alike(trials: Sequence[Trial]) -> None:
-    """RunError where trials differ in what all trials of a sweep have in common."""
-
-    def shared(config: Config) -> tuple[ParallelConfig, int, str, str]:
-        return config.parallel, config.nodes, config.output_dir, config.tracking.name
-
-    for trial in trials[1:]:
-        if shared(trial.config) != shared(trials[0].config):
-            raise RunError(
-                f"trial {trial.number} ({trial.name}): parallel.*, nodes, output_dir and tracking "
-                "are the same for all trials of a sweep; type one sweep for each"
-            )
-
-
 def _make_stores(trials: Sequence[Trial], folder: SweepFolder) -> None:
     """Preprocess once, before the trials; errors in data or patches show here.
 
@@ -244,7 +195,7 @@ def _tags(plan: SweepPlan) -> dict[str, str]:
         "sweep.name": plan.name,
         "sweep.swept": ", ".join(plan.swept),
         "sweep.command": _command()[:5000],
-    }
+    } | ({"parallel.auto": plan.auto} if plan.auto else {})
 
 
 def _command() -> str:

@@ -7,14 +7,21 @@ from dataclasses import asdict, replace
 from functools import cache
 from itertools import product
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unet3d.config.schema import AUTO, Config, ModelConfig
+from unet3d.datasets.read import with_regions
+from unet3d.errors import DataError
 from unet3d.inference.sliding_window import axis_starts, padded_shape
 from unet3d.planning.timing import RunCost
+from unet3d.preprocessing.preprocess import find_store
 from unet3d.preprocessing.store import Store
 from unet3d.sampling.patches import make_stream
-from unet3d.sampling.split import Split
+from unet3d.sampling.split import Split, make_split
+from unet3d.sampling.targets import make_targets
+
+if TYPE_CHECKING:
+    from unet3d.planning.cost import Cost
 
 BACKWARD = 2.0  # FLOPs of the backward pass for each of the forward pass
 PASSES = 3.0  # times that an activation is written or read: forward, and twice backward
@@ -44,7 +51,8 @@ def run_cost(config: Config, store: Store, split: Split, outputs: int) -> RunCos
         stride=model.stride,
     )
     shape = stream.patch_shape
-    forward, moved, weights = _network(json.dumps(asdict(model)), channels, outputs, shape)
+    one, two = _costs(json.dumps(asdict(model)), channels, outputs, shape)
+    forward, patch_memory = float(one.flops), float(two.training_bytes - one.training_bytes)
     validated = split.val[: config.validation.cases]
     windows = [_windows(store.cases[case].shape, patch, config) for case in validated]
     voxels = sum(windows) / max(1, len(windows))
@@ -53,12 +61,15 @@ def run_cost(config: Config, store: Store, split: Split, outputs: int) -> RunCos
         steps=stream.steps_per_epoch,
         batch=config.batch_size,
         flops=(1 + BACKWARD) * forward,
-        bytes=PASSES * moved,
+        bytes=PASSES * one.activation_bytes,
         patch_bytes=prod(shape) * (channels * STORED + 1),
-        gradient_bytes=weights * FLOAT32,
+        gradient_bytes=float(one.parameters * FLOAT32),
         validation_cases=len(validated),
         validation_flops=forward * voxels / prod(shape),
         val_every=config.val_every,
+        state_bytes=one.training_bytes - patch_memory,
+        patch_memory=patch_memory,
+        parts=config.accumulate,
     )
 
 
@@ -70,11 +81,23 @@ def _windows(shape: tuple[int, ...], patch: Any, config: Config) -> float:
     return float(len(list(product(*starts))) * prod(window))
 
 
+def cost_of_settings(config: Config) -> RunCost:
+    """The cost of a run on the data at data.root. Raises DataError where there is no store."""
+    store = find_store(config.data)
+    if store is None:
+        raise DataError(
+            f"data.root: the store of {config.data.root} is not built; run: unet3d preprocess"
+        )
+    targets = make_targets(with_regions(config.data, store.source), store.labels)
+    split = make_split(store.cases, config.data, store.source)
+    return run_cost(config, store, split, len(targets.names))
+
+
 @cache
-def _network(
+def _costs(
     settings: str, channels: int, outputs: int, shape: tuple[int, int, int]
-) -> tuple[float, float, float]:
-    """(FLOPs of a forward pass of a patch, bytes of its activations, number of weights).
+) -> tuple[Cost, Cost]:
+    """The cost of a step on one patch, and on two.
 
     settings: of the network, as JSON, so that equal ones are built once.
     """
@@ -83,6 +106,7 @@ def _network(
     with quiet_start():
         from unet3d.models import build_model
         from unet3d.planning.cost import training_cost
-    model = ModelConfig(**json.loads(settings))
-    cost = training_cost(build_model(model, channels=channels, outputs=outputs, seed=0), shape)
-    return float(cost.flops), float(cost.activation_bytes), float(cost.parameters)
+    model = build_model(
+        ModelConfig(**json.loads(settings)), channels=channels, outputs=outputs, seed=0
+    )
+    return training_cost(model, shape, 1), training_cost(model, shape, 2)
