@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -263,6 +264,24 @@ def test_dry_run_lists_and_runs_nothing(tmp_path: Path) -> None:
     assert "python train.py" in told and told.count("lr=0.0001, norm=batch") == 4
     assert not (tmp_path / "outputs" / "runs").exists()
     assert not (tmp_path / "outputs" / "mlflow.db").exists()
+
+
+def test_a_forecast_is_kept_and_compared(tmp_path: Path) -> None:
+    """A run measures, a dry run forecasts and draws, the sweep's report says how it turned out."""
+    assert train(tmp_path, *QUIET)[0] == 0
+    two = (*QUIET, "lr=1e-2,1e-3", "sweep.name=two", "parallel=auto")
+    code, told = sweep(tmp_path, *two, "dry_run=true")
+    assert code == 0, told
+    assert "forecast, simulated: " in told and "    0 |" in told
+    assert re.search(r"1 +experiment .* chosen", told)
+    assert not (tmp_path / "outputs" / "sweeps" / "two" / "trials").exists()
+    code, told = sweep(tmp_path, *two)
+    assert code == 0, told
+    page = (tmp_path / "outputs" / "sweeps" / "two" / "report" / "index.html").read_text()
+    assert "Forecast (simulated): " in page and "it took " in page
+    store = MlflowClient(f"sqlite:///{tmp_path / 'outputs' / 'mlflow.db'}")
+    (parent,) = store.search_runs(["1"], "tags.`parallel.auto` LIKE 'experiment, of %'")
+    assert parent.data.tags["sweep.name"] == "two"
 
 
 def test_many_log_to_sqlite_at_once(tmp_path: Path) -> None:

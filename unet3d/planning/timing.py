@@ -15,6 +15,7 @@ from pathlib import Path
 from unet3d.errors import ConfigError
 from unet3d.files import write_text
 
+FEW = 3  # runs from which an error of the fit says something
 MACHINES = Path(__file__).parent / "machines"
 
 
@@ -181,7 +182,9 @@ class Timing:
         """What the constants rest on, in a line."""
         if not self.runs:
             return f"{self.name}: {self.source}"
-        runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
+        if len(self.runs) < FEW:
+            return f"{self.name}: fitted to {len(self.runs)}, too few to say how well"
+        runs = f"{len(self.runs)} runs"
         return f"{self.name}: fitted to {runs}, whose times it gives within {self.error:.0%}"
 
     def write(self, path: Path) -> None:

@@ -51,6 +51,12 @@ class LiveTable:
         self.console = Console()
         self.live = Live(console=self.console, refresh_per_second=4, transient=True)
         self.summarised = time.monotonic()
+        self.first_begun = self.last_ended = 0.0  # of all trials; 0 before
+
+    @property
+    def trial_seconds(self) -> float:
+        """From the start of the first trial to the end of the last."""
+        return self.last_ended - self.first_begun
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -73,6 +79,7 @@ class LiveTable:
         devices: tuple[int, int] | None = None,
     ) -> None:
         """An attempt begins. devices: of the trial before and now, where it has been regrouped."""
+        self.first_begun = self.first_begun or time.monotonic()
         epoch = self.rows[trial.number].epoch if trial.number in self.rows else 0
         self.rows[trial.number] = TrialRow(
             trial.name, "running", epoch, trial.config.epochs, time.monotonic(), epoch
@@ -105,6 +112,7 @@ class LiveTable:
 
     def end(self, trial: Trial, result: TrialResult, before: bool) -> None:
         """A trial has ended, or had ended before this command."""
+        self.last_ended = time.monotonic()
         row = self.rows.setdefault(
             trial.number, TrialRow(trial.name, "", 0, trial.config.epochs, time.monotonic(), 0)
         )

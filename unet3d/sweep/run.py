@@ -6,8 +6,10 @@ import logging
 import math
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from unet3d.errors import DataError, RunStopped
 from unet3d.logs import log_to_console
 from unet3d.run_folder import run_folder
 from unet3d.sampling.split_record import ACCEPT, differences
+from unet3d.sweep.forecast import forecast_lines
 from unet3d.sweep.live_table import LiveTable
 from unet3d.sweep.plan import SweepPlan, check_alike, run_config
 from unet3d.sweep.resources import TrialResources, choose_from_cluster
@@ -30,7 +33,7 @@ from unet3d.sweep.running import Sweep
 from unet3d.sweep.runs import close_trials
 from unet3d.sweep.scheduler import run_trials
 from unet3d.sweep.search import Search
-from unet3d.sweep.sweep_folder import SweepFacts, SweepFolder, sweep_folder
+from unet3d.sweep.sweep_folder import SweepFolder, sweep_folder
 from unet3d.sweep.trial import Trial, TrialResult
 from unet3d.sweep.worker_pool import WorkerPool
 from unet3d.tracking.connection import record_or_warn
@@ -48,6 +51,7 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
     RunStopped, with the exit code for the shell, after a signal or when trials have failed.
     """
     log_to_console()
+    begun: float | None = time.monotonic()
     config, folder = plan.config, sweep_folder(plan.config.output_dir, plan.name)
     check_alike(plan.trials)
     if not config.dry_run:
@@ -69,6 +73,9 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
         resources, machines = choose_from_cluster(config, local)
         _announce(plan, resources, machines)
         if config.dry_run:
+            configs = [trial.config for trial in plan.trials]
+            for line in forecast_lines(configs, plan.total, resources, folder):
+                log.info("%s", line)
             return {}
         if not local:
             check_nodes({"CPU": resources.cpus, "GPU": resources.gpus})
@@ -78,11 +85,15 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
         stack.enter_context(_server(config, local))
         record = open_sweep(config, plan.name, _tags(plan), folder.facts().run_id)
         parent = record.run_id if record else None
-        folder.write_facts(SweepFacts(plan.name, parent, _command(), tuple(plan.swept)))
+        if folder.trials():  # begun by another command: then no time says what the sweep takes
+            begun = None
+        before = folder.facts()
+        facts = replace(before, name=plan.name, run_id=parent, command=_command())
+        folder.write_facts(replace(facts, swept=tuple(plan.swept)))
         close_trials(config, folder)
         stop.deferred = True
         try:
-            results = _run(plan, search, folder, pool, record, stop, local)
+            results = _run(plan, search, folder, pool, record, stop, local, begun)
         except BaseException as error:
             if record is not None:
                 record_or_warn(record.close, "FAILED", {"unet3d.reason": str(error)}, {})
@@ -99,7 +110,10 @@ def _run(
     record: SweepRecord | None,
     stop: StopRequest,
     local: bool,
+    begun: float | None,
 ) -> dict[int, TrialResult]:
+    """Run the trials. begun: when the command was, to be kept with what it took; None: not."""
+
     def prepare(trial: Trial, run_id: str | None) -> Config:
         return run_config(trial, plan, pool.resources, record.run_id if record else None, run_id)
 
@@ -131,7 +145,12 @@ def _run(
             record_stop=record_stop,
             grow=plan.config.sweep.grow,
         )
-        return run_trials(sweep)
+        results = run_trials(sweep)
+    if begun is not None and not stop.asked:
+        seconds = time.monotonic() - begun
+        overhead = seconds - table.trial_seconds
+        folder.write_facts(replace(folder.facts(), seconds=seconds, overhead=overhead))
+    return results
 
 
 def _make_stores(trials: Sequence[Trial], folder: SweepFolder) -> None:

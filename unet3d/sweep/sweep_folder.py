@@ -23,12 +23,18 @@ SWEPT = "differs"  # the key, in both files, of what the sweep varies
 
 @dataclass(frozen=True)
 class SweepFacts:
-    """What is kept of a sweep as a whole. run_id: of its parent run in MLflow."""
+    """What is kept of a sweep as a whole. run_id: of its parent run in MLflow.
+
+    seconds: that its command took, once all trials are over, and overhead: of these before the
+    first trial and after the last; 0 before, and where several commands were needed.
+    """
 
     name: str = ""
     run_id: str | None = None
     command: str = ""
     swept: tuple[str, ...] = ()
+    seconds: float = 0.0
+    overhead: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,11 @@ class SweepFolder:
     def study(self) -> Path:
         """The database of an Optuna study, unless sweep.storage names another."""
         return self.path / "study.db"
+
+    @property
+    def forecast(self) -> Path:
+        """What `dry_run=true` has forecast."""
+        return self.path / "forecast.json"
 
     @property
     def _data(self) -> Path:
@@ -112,6 +123,8 @@ class SweepFolder:
             run_id=kept.get("run_id"),
             command=kept.get("command", ""),
             swept=tuple(kept.get(SWEPT, ())),
+            seconds=float(kept.get("seconds", 0.0)),
+            overhead=float(kept.get("overhead", 0.0)),
         )
 
     def write_facts(self, facts: SweepFacts) -> None:
@@ -121,6 +134,8 @@ class SweepFolder:
             "run_id": facts.run_id,
             "command": facts.command,
             SWEPT: list(facts.swept),
+            "seconds": facts.seconds,
+            "overhead": facts.overhead,
         }
         write_text(self.path / SWEEP, json.dumps(kept, indent=1))
 

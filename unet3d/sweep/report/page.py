@@ -42,9 +42,13 @@ class Cell:
 
 
 def page(
-    name: str, command: str, results: Sequence[TrialRecord], pictures: Sequence[Picture]
+    name: str,
+    command: str,
+    results: Sequence[TrialRecord],
+    pictures: Sequence[Picture],
+    forecast: str = "",
 ) -> str:
-    """The HTML of a sweep; results: the best first."""
+    """The HTML of a sweep; results: the best first; forecast: a sentence."""
     names = parameter_names(results)
     return render(
         "sweep/report/report.html",
@@ -56,6 +60,7 @@ def page(
         headings=_headings(names),
         rows=[_row(result, names) for result in results],
         pictures=pictures,
+        forecast=forecast,
     )
 
 

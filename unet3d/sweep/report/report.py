@@ -11,6 +11,7 @@ from pathlib import Path
 from unet3d.config.schema import Config
 from unet3d.files import write_text
 from unet3d.run_folder import run_folder
+from unet3d.sweep.forecast import comparison
 from unet3d.sweep.report.page import Picture, page
 from unet3d.sweep.report.parameters import LeftOut, best_of
 from unet3d.sweep.report.plots import (
@@ -57,7 +58,7 @@ def write_report(sweep: SweepFolder, output_dir: str) -> Path:
         )
     ]
     facts = sweep.facts()
-    html = page(facts.name or sweep.path.name, facts.command, records, pictures)
+    html = page(facts.name or sweep.path.name, facts.command, records, pictures, comparison(sweep))
     write_text(folder / "index.html", html)
     return folder / "index.html"
 

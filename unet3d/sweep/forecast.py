@@ -1,0 +1,109 @@
+"""What a sweep will take, before it runs: simulated, kept, and compared with what it took."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+
+from unet3d.config.schema import Config
+from unet3d.errors import DataError, RunError
+from unet3d.files import read_text, write_text
+from unet3d.planning.gantt import clock, text_gantt
+from unet3d.planning.simulated import Cluster, Outcome, Policy, SimulatedTrial
+from unet3d.planning.simulator import simulate
+from unet3d.planning.timing import Timing
+from unet3d.sweep.known_timing import timing_for
+from unet3d.sweep.resources import TrialResources
+from unet3d.sweep.sweep_folder import SWEEP, SweepFolder
+
+log = logging.getLogger(__name__)
+RAY_SECONDS = 15.0  # to start Ray and its workers, where no sweep has been measured
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A sweep's time, simulated. seconds: from its start to its end; timing: what that rests on."""
+
+    seconds: float
+    device_hours: float
+    trials: int
+    timing: str
+
+    def compared(self, seconds: float) -> str:
+        """The forecast beside what the sweep took, in a sentence."""
+        off = seconds / self.seconds - 1
+        return (
+            f"Forecast (simulated): {clock(self.seconds)}; it took {clock(seconds)}, "
+            f"{abs(off):.0%} {'more' if off > 0 else 'less'}. Constants of {self.timing}."
+        )
+
+
+def simulated_sweep(
+    configs: Sequence[Config], total: int, resources: TrialResources, timing: Timing
+) -> Outcome:
+    """`total` trials like `configs`, each with `resources`, on workers that are there already.
+
+    Raises DataError without a store.
+    """
+    from unet3d.training.run_cost import cost_of_settings
+
+    costs = [cost_of_settings(config) for config in configs]
+    trials = [
+        SimulatedTrial(f"trial {number}", cost)
+        for number, cost in enumerate(islice(cycle(costs), total))
+    ]
+    each = max(1, round(resources.gpus)) * resources.workers_per_trial
+    cluster = Cluster(resources.at_once, each)  # a node for each trial that runs at once
+    policy = Policy(devices=each, longest_first=True)
+    return simulate(trials, cluster, replace(timing, start=timing.warm_start), policy)
+
+
+def sweep_overhead(output_dir: str, timing: Timing) -> float:
+    """Seconds of a sweep before its first trial and after its last.
+
+    The median of those of sweeps that have ended here; else that of a process, and of Ray.
+    """
+    folders = (path.parent for path in (Path(output_dir) / "sweeps").glob(f"*/{SWEEP}"))
+    known = [found for folder in folders if (found := SweepFolder(folder).facts().overhead) > 0]
+    return median(known) if known else timing.start + RAY_SECONDS
+
+
+def forecast_lines(
+    configs: Sequence[Config], total: int, resources: TrialResources, folder: SweepFolder
+) -> list[str]:
+    """The forecast of a sweep that is not run, for the log; kept in `folder`.
+
+    A line that says why, where there is none: nothing is measured yet, or no store is built.
+    """
+    try:
+        timing = timing_for(None, None, configs[0].output_dir)
+        outcome = simulated_sweep(configs, total, resources, timing)
+    except (RunError, DataError) as error:
+        return [f"no forecast: {error}"]
+    seconds = outcome.makespan + sweep_overhead(configs[0].output_dir, timing)
+    hours = seconds * outcome.devices / 3600
+    found = Forecast(seconds, hours, total, timing.describe())
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_text(folder.forecast, json.dumps(asdict(found), indent=1))
+    lines = [
+        f"forecast, simulated: {clock(found.seconds)}, {hours:.3g} device-hours; {found.timing}",
+    ]
+    if outcome.extrapolated:
+        lines.append(f"extrapolated: {'; '.join(outcome.extrapolated)}")
+    return lines + text_gantt(outcome)
+
+
+def comparison(folder: SweepFolder) -> str:
+    """The forecast beside what the sweep took; "" where either is not known."""
+    text, seconds = read_text(folder.forecast), folder.facts().seconds
+    if text is None or not seconds:
+        return ""
+    try:
+        return Forecast(**json.loads(text)).compared(seconds)
+    except (ValueError, TypeError):
+        return ""
