@@ -64,9 +64,9 @@ def ancestors(operation):
     return seen
 
 multiplied = {o.name for o in operations if o.type == "MatMul"}
-found["waits for"] = [
+found["waits for"] = sorted(
     len(ancestors(o) & multiplied) for o in operations if o.type == "CollectiveReduceV2"
-]
+)
 print(json.dumps(found))
 """
 
@@ -113,7 +113,7 @@ def test_a_pack_waits_for_its_own_gradients_only(two_replicas: dict[str, Any]) -
     Three layers: three products forward; then, from the last layer, a product for its gradient and
     one to go on with, but none below the first.
     """
-    assert two_replicas["waits for"] == [4, 6, 8] * 2
+    assert two_replicas["waits for"] == [4, 4, 6, 6, 8, 8]  # of two replicas
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,6 @@ def test_packs_of_a_large_network() -> None:
     """At most 25 MB where one gradient allows it, and the last of them small."""
     sizes = [2**20] * 400
     found = packs(sizes, 0)
-    assert [end - first for first, end in found[:3]] == [21, 25, 25]
+    assert [end - first for first, end in found[:3]] == [14, 25, 25]
     assert found[-1] == (0, 1)
     assert sorted(found) == found[::-1] and sum(end - first for first, end in found) == 400

@@ -76,6 +76,14 @@ def test_auto_is_nccl_between_gpus_and_the_ring_between_cpus(
             make_strategy(config, WorkerContext(0, workers=2))
 
 
+def test_bfloat16_is_refused_over_nccl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow's exchange over NCCL does not list it; over the ring between GPUs it may go."""
+    PretendedGpus(2).put_in_place(monkeypatch)
+    config = small_config(tmp_path, "parallel.compression=bfloat16")
+    with pytest.raises(ConfigError, match="compression: bfloat16 is not possible over NCCL; type"):
+        make_strategy(config, WorkerContext(0, workers=2))
+
+
 @pytest.mark.parametrize(("seconds", "expected"), [("0", None), ("30", 30.0)])
 def test_an_exchange_may_have_a_time_limit(
     tmp_path: Path, seconds: str, expected: float | None

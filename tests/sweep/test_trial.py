@@ -21,9 +21,8 @@ KEYS = [
     ("5bf6fce8701d", "optimizer=adamw optimizer.weight_decay=0.1"),
     ("ef9679da5a68", "model=resunet augment=full loss=dice"),
     (
-        "9b07378b62c5",
-        "parallel=data nodes=2 "
-        "parallel.lr_scaling=linear parallel.compression=float16 parallel.warmup_epochs=2",
+        "ff4538226ecf",
+        "parallel=data nodes=2 parallel.lr_scaling=linear parallel.warmup_epochs=2",
     ),
     (
         "3e4c6c8af818",

@@ -78,6 +78,15 @@ def test_what_leaves_the_result_may_change(
     assert OmegaConf.select(OmegaConf.create(as_dict(resumed(override))), key) == value
 
 
+def test_a_run_that_sent_float16_says_why_it_cannot_go_on() -> None:
+    """parallel.compression=float16 of earlier versions made small gradients 0."""
+    make_run()
+    settings = Path("outputs/runs/abc/config.yaml")
+    settings.write_text(settings.read_text().replace("compression: none", "compression: float16"))
+    with pytest.raises(ConfigError, match="parallel.compression: float16 .*float16 is gone"):
+        resumed()
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -90,7 +99,7 @@ def test_what_leaves_the_result_may_change(
         ("data.regions={a:[1]}", "data.regions: {a:[1]} is not possible with resume=abc, which"),
         ("parallel.lr_scaling=linear", "parallel.lr_scaling: linear is not possible with resume"),
         ("parallel.warmup_epochs=0", "parallel.warmup_epochs: 0.0 is not possible with resume"),
-        ("parallel.compression=float16", "parallel.compression: float16 is not possible with"),
+        ("parallel.compression=bfloat16", "parallel.compression: bfloat16 is not possible with"),
         ("experiment=smoke", "experiment: a resumed run keeps the settings it began with; leave"),
     ],
 )
