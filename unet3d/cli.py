@@ -189,7 +189,7 @@ COMMANDS = (
     Command(
         "view",
         _view,
-        "show a segmented case: an overlay, a film and a page with sliders",
+        "show a segmented case: an overlay, an animated GIF and a page with sliders",
         ("unet3d view image=scan.nii.gz pred=seg.nii.gz truth=label.nii.gz",),
         schema=ViewConfig,
     ),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unet3d import machine
 from unet3d.config.command_line import hydra_text, resume_command
 from unet3d.config.schema import Config, ModelConfig
 from unet3d.errors import ConfigError, RunError
@@ -87,12 +88,14 @@ def mean_over_flips(
 
 
 def start_tensorflow(threads: int | None) -> None:
-    """Import TensorFlow without its start-up lines. threads: of the CPU; None: all."""
+    """Import TensorFlow without its start-up lines, and open one GPU, as prediction uses no more.
+
+    threads: of the CPU; None: all.
+    """
     with quiet_start():
         import tensorflow as tf
 
-        for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)
+        machine.open_gpus(machine.tensorflow_gpus()[:1])
         if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
 
@@ -193,7 +196,6 @@ def read_description(path: Path) -> Description:
 def for_inference(network: Any, model: ModelConfig, precision: str) -> Any:
     """A network built from `model`, in the form that predicts fastest, in `precision`."""
     import keras
-    import tensorflow as tf
 
     from unet3d.models import build_model
     from unet3d.models.fast_inference import can_fold, fold_norms, pair_convolutions
@@ -209,7 +211,7 @@ def for_inference(network: Any, model: ModelConfig, precision: str) -> Any:
             network.set_weights(trained.get_weights())
     finally:
         keras.config.set_dtype_policy(before)
-    return network if tf.config.list_physical_devices("GPU") else pair_convolutions(network, model)
+    return network if machine.opened_gpus() else pair_convolutions(network, model)
 
 
 def run_files(run: str, output_dir: str) -> RunFolder:

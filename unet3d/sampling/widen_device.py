@@ -7,13 +7,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from unet3d import machine
 from unet3d.config.schema import AugmentConfig
 
 
 def travels_in_16_bits(augment: AugmentConfig) -> bool:
     """Whether the device finishes patches: a GPU does, unless their intensities change before."""
     if augment.intensity_on == "auto":
-        return bool(tf.config.list_physical_devices("GPU"))
+        return bool(machine.opened_gpus())
     return augment.intensity_on == "device"
 
 

@@ -152,7 +152,7 @@ class RunsConfig:
 
 @dataclass
 class ViewConfig:
-    """`unet3d view`: a picture, a film and a page of one segmented case."""
+    """`unet3d view`: a picture, an animated GIF and a page of one segmented case."""
 
     image: str = setting(MISSING, "a scan", path=True)
     pred: str = setting(MISSING, "its segmentation", path=True)
