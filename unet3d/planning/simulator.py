@@ -90,7 +90,7 @@ class Simulation:
     def _extrapolated(self) -> tuple[str, ...]:
         """What the constants were not measured on, of all that was simulated."""
         asked = {
-            (self._cost(s.trial, len(s.devices)), len(s.devices), self.free.nodes_of(s.devices))
+            (self._cost(s.trial), len(s.devices), self.free.nodes_of(s.devices))
             for s in self.segments
         }
         found = {
@@ -105,16 +105,19 @@ class Simulation:
         busy = min(self.cluster.devices_per_node, len(self.trials) * self.policy.devices)
         return Placement(len(devices), self.free.nodes_of(devices), busy)
 
-    def _cost(self, number: int, devices: int) -> RunCost:
+    def _cost(self, number: int) -> RunCost:
+        """A trial's cost, the same however far it grows: its global batch stays."""
         cost = self.trials[number].cost
-        return cost.with_batch_of_replicas(devices) if self.policy.weak else cost
+        if not self.policy.weak:
+            return cost
+        return cost.with_batch_of_replicas(min(self.policy.devices, self.cluster.devices))
 
     def _epochs(self, number: int) -> int:
         trial = self.trials[number]
         return trial.cost.epochs if trial.epochs is None else min(trial.epochs, trial.cost.epochs)
 
     def _length(self, number: int) -> float:
-        alone = self.timing.epoch_seconds(self._cost(number, 1), Placement())
+        alone = self.timing.epoch_seconds(self._cost(number), Placement())
         return self._epochs(number) * alone
 
     def _fill(self) -> None:
@@ -135,7 +138,7 @@ class Simulation:
 
     def _start(self, number: int, done: int, devices: tuple[int, ...], restart: bool) -> None:
         place = self._place(devices)
-        cost = self._cost(number, len(devices))
+        cost = self._cost(number)
         warm = self.policy.warm and (restart or set(devices) <= self.used)
         begin = self.timing.start_seconds(warm) * self.factors[number]
         epoch = self.timing.epoch_seconds(cost, place) * self.factors[number]
@@ -173,7 +176,7 @@ class Simulation:
                 return
             if run.grows or self.now < run.first:
                 continue
-            wanted = self.trials[run.trial].cost.largest_devices(len(run.devices) + free)
+            wanted = self._cost(run.trial).largest_devices(len(run.devices) + free)
             more = wanted - len(run.devices)
             if more <= 0 or not self._gains(run, wanted):
                 continue
@@ -189,7 +192,7 @@ class Simulation:
         size = self.cluster.devices_per_node
         nodes = max(run.placement.nodes, -(-devices // size))
         place = Placement(devices, nodes, run.placement.sharing)
-        cost, factor = self._cost(run.trial, devices), self.factors[run.trial]
+        cost, factor = self._cost(run.trial), self.factors[run.trial]
         left = (self._finish_time(run) - self.now) / run.epoch  # epochs
         before = left * run.epoch
         restart = self.timing.start_seconds(self.policy.warm) * factor + run.epoch / 2

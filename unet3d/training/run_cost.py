@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from functools import cache
 from itertools import product
 from math import prod
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from unet3d.config.schema import AUTO, Config, ModelConfig
@@ -97,10 +100,23 @@ def cost_of_settings(config: Config) -> RunCost:
 def _costs(
     settings: str, channels: int, outputs: int, shape: tuple[int, int, int]
 ) -> tuple[Cost, Cost]:
-    """The cost of a step on one patch, and on two.
+    """The cost of a step on one patch, and on two. settings: of the network, as JSON."""
+    return _without_gpus().submit(_build_and_count, settings, channels, outputs, shape).result()
 
-    settings: of the network, as JSON, so that equal ones are built once.
-    """
+
+@cache
+def _without_gpus() -> ProcessPoolExecutor:
+    """A process to build networks in, which takes no GPU's memory from the trials."""
+    return ProcessPoolExecutor(1, get_context("spawn"), _hide_gpus)
+
+
+def _hide_gpus() -> None:
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def _build_and_count(
+    settings: str, channels: int, outputs: int, shape: tuple[int, int, int]
+) -> tuple[Cost, Cost]:
     from unet3d.logs import quiet_start
 
     with quiet_start():
