@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from unet3d.cli import COMMANDS
+from unet3d.config.command_line import prepare_overrides
 from unet3d.config.compose import compose_config, from_overrides
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -124,8 +125,9 @@ def _check_unet3d(name: str, overrides: list[str]) -> None:
             from_overrides(command.schema, overrides)
         return
     own = set(getattr(command.schema, "__dataclass_fields__", ()))
-    own |= {"sweep"} if name == "report" else set()
-    compose_config([o for o in overrides if o != "..." and o.partition("=")[0] not in own])
+    own |= {"sweep"} if name in ("report", "simulate") else set()
+    left = [o for o in overrides if o != "..." and o.partition("=")[0] not in own]
+    compose_config(_first_values(left) if name == "simulate" else left)
 
 
 def _first_values(overrides: list[str]) -> list[str]:
@@ -133,7 +135,7 @@ def _first_values(overrides: list[str]) -> list[str]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     single = []
-    for override in OverridesParser.create().parse_overrides(overrides):
+    for override in OverridesParser.create().parse_overrides(prepare_overrides(overrides)):
         key = override.get_key_element()
         if key.startswith(("hydra.", "+hydra.", "hydra/")):
             continue

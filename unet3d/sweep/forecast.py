@@ -18,6 +18,7 @@ from unet3d.planning.simulated import Cluster, Outcome, Policy, SimulatedTrial
 from unet3d.planning.simulator import simulate
 from unet3d.planning.timing import Timing
 from unet3d.sweep.known_timing import timing_for
+from unet3d.sweep.regroup import replica_setting
 from unet3d.sweep.resources import TrialResources
 from unet3d.sweep.sweep_folder import SWEEP, SweepFolder
 
@@ -44,7 +45,11 @@ class Forecast:
 
 
 def simulated_sweep(
-    configs: Sequence[Config], total: int, resources: TrialResources, timing: Timing
+    configs: Sequence[Config],
+    total: int,
+    resources: TrialResources,
+    timing: Timing,
+    grow: bool = False,
 ) -> Outcome:
     """`total` trials like `configs`, each with `resources`, on workers that are there already.
 
@@ -59,8 +64,15 @@ def simulated_sweep(
     ]
     each = max(1, round(resources.gpus)) * resources.workers_per_trial
     cluster = Cluster(resources.at_once, each)  # a node for each trial that runs at once
-    policy = Policy(devices=each, longest_first=True)
+    policy = Policy(devices=each, longest_first=True, grow=grow)
     return simulate(trials, cluster, replace(timing, start=timing.warm_start), policy)
+
+
+def may_grow(configs: Sequence[Config], grow: str) -> bool:
+    """Whether trials may continue on more devices, as the sweep decides. grow: sweep.grow."""
+    if grow == "auto":
+        return all(replica_setting(config) is None for config in configs)
+    return grow == "always"
 
 
 def sweep_overhead(output_dir: str, timing: Timing) -> float:
@@ -74,15 +86,19 @@ def sweep_overhead(output_dir: str, timing: Timing) -> float:
 
 
 def forecast_lines(
-    configs: Sequence[Config], total: int, resources: TrialResources, folder: SweepFolder
+    configs: Sequence[Config],
+    total: int,
+    resources: TrialResources,
+    folder: SweepFolder,
+    grow: str,
 ) -> list[str]:
-    """The forecast of a sweep that is not run, for the log; kept in `folder`.
+    """The forecast of a sweep that is not run, for the log; kept in `folder`. grow: sweep.grow.
 
     A line that says why, where there is none: nothing is measured yet, or no store is built.
     """
     try:
         timing = timing_for(None, None, configs[0].output_dir)
-        outcome = simulated_sweep(configs, total, resources, timing)
+        outcome = simulated_sweep(configs, total, resources, timing, may_grow(configs, grow))
     except (RunError, DataError) as error:
         return [f"no forecast: {error}"]
     seconds = outcome.makespan + sweep_overhead(configs[0].output_dir, timing)

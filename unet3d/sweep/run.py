@@ -74,7 +74,7 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
         _announce(plan, resources, machines)
         if config.dry_run:
             configs = [trial.config for trial in plan.trials]
-            for line in forecast_lines(configs, plan.total, resources, folder):
+            for line in forecast_lines(configs, plan.total, resources, folder, config.sweep.grow):
                 log.info("%s", line)
             return {}
         if not local:
