@@ -24,6 +24,7 @@ from unet3d.config.schema import (
     PreprocessConfig,
     RecordConfig,
     RunsConfig,
+    ScalingConfig,
     SimulateConfig,
     ViewConfig,
     register_schema,
@@ -117,6 +118,14 @@ def _simulate(overrides: list[str]) -> None:
     output_dir = compose_config([o for o in of_training if "," not in o]).output_dir
     sweep = names[-1].partition("=")[2] if names else None
     simulate_command(settings, sweep, of_training, output_dir)
+
+
+def _scaling(overrides: list[str]) -> None:
+    from unet3d.scaling.study import scaling_command
+
+    own, of_training = _separate((f.name for f in fields(ScalingConfig)), overrides)
+    lists = [_as_list("modes", _as_list("devices", text)) for text in own]
+    scaling_command(compose_config(of_training), from_overrides(ScalingConfig, lists), of_training)
 
 
 def _as_list(key: str, override: str) -> str:
@@ -231,6 +240,18 @@ COMMANDS = (
         ("unet3d runs", "unet3d runs close=true output_dir=<folder>"),
         schema=RunsConfig,
         of_training=True,
+    ),
+    Command(
+        "scaling",
+        _scaling,
+        "measure the speed-up of each parallelism over numbers of devices",
+        (
+            "unet3d scaling devices=1,2,4,8 modes=experiment,data,hybrid trials=8 epochs=2",
+            "unet3d scaling experiment=paper devices=1,2,4,8 fraction=0.05 weak=true name=paper",
+        ),
+        schema=ScalingConfig,
+        of_training=True,
+        stopped="stopped; what was measured is kept, and the same command goes on",
     ),
     Command(
         "simulate",

@@ -16,6 +16,7 @@ from unet3d.config.schema.commands import (
     PreprocessConfig,
     RecordConfig,
     RunsConfig,
+    ScalingConfig,
     SimulateConfig,
     ViewConfig,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "RecordConfig",
     "RunsConfig",
     "SGDConfig",
+    "ScalingConfig",
     "ScheduleConfig",
     "SimulateConfig",
     "SourceConfig",

@@ -12,10 +12,12 @@ from unet3d.config.allowed import (
     AT_LEAST_1,
     AT_LEAST_2,
     BELOW_1,
+    FOLDER_NAME,
     NAME,
     PRECISION,
     RUN_ID,
     RUN_IDS,
+    SHARE,
     VOLUME_SHAPE,
     one_of,
 )
@@ -195,6 +197,23 @@ class SimulateConfig:
     sequences: int = setting(4, "sequences of a case, where the data are not here", AT_LEAST_1)
 
 
+@dataclass
+class ScalingConfig:
+    """`unet3d scaling`: what it takes beside the settings of a training."""
+
+    devices: list[int] = setting([1, 2], "numbers of GPUs, or of CPUs where there are none, as 1,2")
+    modes: list[str] = setting(
+        ["experiment", "data"], "of experiment, data and hybrid (two devices a trial)"
+    )
+    trials: int = setting(4, "trials that every mode trains, each of its own seed", AT_LEAST_2)
+    repeats: int = setting(1, "times that each is measured", AT_LEAST_1)
+    fraction: float = setting(1.0, "share of the epochs, rounded up", SHARE)
+    weak: bool = setting(
+        False, "batch_size is that of a replica, as in the paper, not that of all replicas"
+    )
+    name: str = setting("study", "of the study's folder; the same resumes it", FOLDER_NAME)
+
+
 # A command without its own schema takes the settings of a training alone.
 COMMANDS: dict[str, type] = {
     "preprocess": PreprocessConfig,
@@ -204,5 +223,6 @@ COMMANDS: dict[str, type] = {
     "view": ViewConfig,
     "record": RecordConfig,
     "runs": RunsConfig,
+    "scaling": ScalingConfig,
     "simulate": SimulateConfig,
 }

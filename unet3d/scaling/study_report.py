@@ -1,0 +1,145 @@
+"""The results of a study: a table, CSV and JSON, speed-ups, where the time went, one page."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+from unet3d.config.schema import ScalingConfig
+from unet3d.errors import RunError
+from unet3d.files import write_text
+from unet3d.html import render
+from unet3d.planning.gantt import clock, table
+from unet3d.plotting import figure, save_png
+from unet3d.scaling.plots import draw_speedup
+
+HEADINGS = ("devices", "parallelism", "time", "spread", "speed-up", "efficiency", "patches/s")
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A cell as it was measured. parts: seconds of all of its runs together, by perf/<part>_s."""
+
+    mode: str
+    devices: int
+    repeat: int
+    seconds: float
+    trials: int
+    patches_per_s: float
+    parts: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The repeats of a cell. spread: of their times, as a share of the median."""
+
+    devices: int
+    parallelism: str
+    seconds: float
+    spread: float
+    speedup: float
+    patches_per_s: float
+    parts: Mapping[str, float]
+
+    def cells(self) -> tuple[str, ...]:
+        """For the table."""
+        return (
+            str(self.devices),
+            self.parallelism,
+            clock(self.seconds),
+            f"{self.spread:.0%}",
+            f"{self.speedup:.2f}",
+            f"{self.speedup / self.devices:.0%}",
+            f"{self.patches_per_s:.1f}",
+        )
+
+
+def summarised(results: Sequence[CellResult]) -> list[Measured]:
+    """A row for each mode and number of devices; speed-ups against one device.
+
+    Raises RunError where nothing was measured on one device.
+    """
+    alone = [r.seconds for r in results if r.devices == 1]
+    if not alone:
+        raise RunError("scaling: nothing is measured on one device; add 1 to devices=")
+    base = median(alone)
+    groups: dict[tuple[int, str], list[CellResult]] = {}
+    for result in results:
+        groups.setdefault((result.devices, result.mode), []).append(result)
+    rows = []
+    for (devices, mode), each in sorted(groups.items()):
+        seconds = [one.seconds for one in each]
+        middle = median(seconds)
+        parts = {part: median([one.parts[part] for one in each]) for part in each[0].parts}
+        rows.append(
+            Measured(
+                devices,
+                mode,
+                middle,
+                (max(seconds) - min(seconds)) / middle,
+                base / middle,
+                median(one.patches_per_s for one in each),
+                parts,
+            )
+        )
+    return rows
+
+
+def print_table(results: Sequence[CellResult]) -> None:
+    """What is measured so far."""
+    if any(result.devices == 1 for result in results):
+        print("\n".join(table([HEADINGS, *(row.cells() for row in summarised(results))])))
+
+
+def write_study(results: Sequence[CellResult], folder: Path, settings: ScalingConfig) -> None:
+    """table.csv, study results as JSON, speedup.png and .pdf, time.png and index.html."""
+    rows = summarised(results)
+    text = io.StringIO()
+    fields = [key for key in asdict(rows[0]) if key != "parts"] + list(rows[0].parts)
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        values = asdict(row)
+        writer.writerow({**values.pop("parts"), **values})
+    write_text(folder / "table.csv", text.getvalue())
+    write_text(folder / "results.json", json.dumps([asdict(row) for row in rows], indent=1))
+    scaled = "batch of a replica fixed" if settings.weak else "global batch fixed"
+    title = f"{settings.trials} trials, measured; {scaled}"
+    draw_speedup(rows, folder, title)
+    draw_parts(rows, folder / "time.png", title)
+    pictures = [
+        base64.b64encode((folder / name).read_bytes()).decode("ascii")
+        for name in ("speedup.png", "time.png")
+    ]
+    page = render(
+        "scaling/study.html",
+        name=settings.name,
+        title_line=title,
+        headings=HEADINGS,
+        rows=[row.cells() for row in rows],
+        pictures=pictures,
+    )
+    write_text(folder / "index.html", page)
+
+
+def draw_parts(rows: Sequence[Measured], path: Path, title: str) -> None:
+    """Stacked bars: the seconds of all runs of a cell, by what they were spent on."""
+    picture = figure(figsize=(1.5 + 1.1 * len(rows), 4.5), layout="constrained")
+    axis = picture.subplots()
+    names = [f"{row.parallelism}\n{row.devices}" for row in rows]
+    bottom = [0.0] * len(rows)
+    for part in rows[0].parts:
+        heights = [row.parts[part] for row in rows]
+        if any(heights):
+            axis.bar(names, heights, bottom=bottom, label=part)
+            bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
+    axis.set_ylabel("s, all runs together")
+    axis.set_title(title, fontsize=10)
+    axis.legend(fontsize=8)
+    save_png(picture, path)
