@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from unet3d import machine
@@ -86,8 +87,8 @@ def plan_cells(config: Config, settings: ScalingConfig) -> list[Cell]:
             batch = config.batch_size
             if not settings.weak and batch % (each * config.accumulate):
                 raise ConfigError(
-                    f"batch_size: {batch} cannot be shared by the {each} devices of a trial in mode "
-                    f"{mode}; type batch_size={each * config.accumulate}, or weak=true, where it "
+                    f"batch_size: {batch} cannot be shared by the {each} devices of a trial in "
+                    f"mode {mode}; type batch_size={each * config.accumulate}, or weak=true, where it "
                     "is that of a replica"
                 )
             cells += [
@@ -137,12 +138,10 @@ def _measure(
     cell: Cell, config: Config, settings: ScalingConfig, overrides: Sequence[str], folder: Path
 ) -> CellResult:
     """Run a cell's sweep. One that was begun by a killed command is measured under another name."""
-    sweep = sweep_folder(config.output_dir, f"{settings.name}-{cell.name}")
-    if sweep.path.exists():
-        again = next(
-            n for n in range(2, 1000) if not sweep.path.with_name(f"{sweep.path.name}-{n}").exists()
-        )
-        sweep = SweepFolder(sweep.path.with_name(f"{sweep.path.name}-{again}"))
+    name = f"{settings.name}-{cell.name}"
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    folders = (sweep_folder(config.output_dir, one) for one in names)
+    sweep = next(one for one in folders if not one.path.exists())
     own = [*cell_overrides(cell, config, settings), f"sweep.name={sweep.path.name}"]
     command = [sys.executable, "-c", SWEEP, "-m", *overrides, *own]
     folder.mkdir(parents=True, exist_ok=True)
