@@ -88,8 +88,8 @@ def plan_cells(config: Config, settings: ScalingConfig) -> list[Cell]:
             if not settings.weak and batch % (each * config.accumulate):
                 raise ConfigError(
                     f"batch_size: {batch} cannot be shared by the {each} devices of a trial in "
-                    f"mode {mode}; type batch_size={each * config.accumulate}, or weak=true, where it "
-                    "is that of a replica"
+                    f"mode {mode}; type batch_size={each * config.accumulate}, or weak=true, where "
+                    "it is that of a replica"
                 )
             cells += [
                 Cell(mode, devices, each, devices // each, repeat)
