@@ -34,17 +34,14 @@ def training_cost(
     model: keras.Model,
     patch_shape: Sequence[int],
     batch_size: int = 1,
-    precision: str = "float32",
     slots: int = 2,
 ) -> Cost:
     """The cost of training `model`, a functional Keras model, on patches of `patch_shape` voxels.
 
-    precision: float32 | mixed_float16 | mixed_bfloat16; it need not be the model's own.
+    Values count as float32, see `unet3d.planning.patch.step_cost` for mixed precision.
     slots: float32 values the optimizer keeps per weight (Adam 2, SGD with momentum 1).
     """
-    half = precision.startswith("mixed")
     shapes = {id(tensor): (1, *patch_shape, tensor.shape[-1]) for tensor in model.inputs}
-    final = {id(tensor) for tensor in model.outputs}
     flops, sizes = 0, []
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
@@ -52,13 +49,10 @@ def training_cost(
         shape, output = layer_shapes(layer, shapes)
         shapes[id(layer.output)] = output
         flops += layer_flops(layer, shape, output)
-        width = 2 if half and id(layer.output) not in final else FLOAT32_BYTES
-        sizes.append(prod(output) * width * batch_size)
+        sizes.append(prod(output) * FLOAT32_BYTES * batch_size)
     trainable = sum(prod(weight.shape) for weight in model.trainable_weights)
     parameters = model.count_params()
-    # Mixed precision keeps float32 weights and casts a copy of them for each step.
-    weights = parameters * FLOAT32_BYTES + (trainable * 2 if half else 0)
-    state = weights + trainable * FLOAT32_BYTES * (1 + slots)
+    state = parameters * FLOAT32_BYTES + trainable * FLOAT32_BYTES * (1 + slots)
     return Cost(
         parameters=parameters,
         flops=flops,
