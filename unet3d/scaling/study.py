@@ -22,7 +22,9 @@ from unet3d.config.schema import Config, ScalingConfig
 from unet3d.errors import ConfigError, RunError
 from unet3d.files import read_text, write_text
 from unet3d.scaling.study_report import CellResult, print_table, write_study
+from unet3d.scaling.trials import grid_of
 from unet3d.sweep.sweep_folder import SweepFolder, sweep_folder
+from unet3d.tracking import guardian
 from unet3d.training.measured_run import measured_runs
 from unet3d.training.run_times import PARTS
 
@@ -54,6 +56,11 @@ def scaling_command(config: Config, settings: ScalingConfig, overrides: Sequence
     config: that of a trial, which came from `overrides`. Returns the study's folder. Raises
     ConfigError before any work for what cannot be measured, RunError where a cell fails.
     """
+    if len(grid_of(overrides)) > 1:
+        raise ConfigError(
+            "scaling: the trials of a study differ in their seed alone; name the settings of one, "
+            "such as experiment=paper in place of its grid"
+        )
     cells = plan_cells(config, settings)
     folder = Path(config.output_dir) / "scaling" / settings.name
     _check_same_study(folder, config, settings, overrides)
@@ -65,13 +72,16 @@ def scaling_command(config: Config, settings: ScalingConfig, overrides: Sequence
         log.info("scaling: cell %d of %d: %s", number, len(cells), cell.name)
         done[cell.name] = _measure(cell, config, settings, overrides, folder)
         print_table(list(done.values()))
-    write_study(list(done.values()), folder, settings)
+    everything = [_cell_result(path) for path in sorted((folder / "cells").glob("*.json"))]
+    write_study(everything, folder, settings)
     print(f"table, pictures and page: {folder}")
     return folder
 
 
 def plan_cells(config: Config, settings: ScalingConfig) -> list[Cell]:
     """The measurements of a study, one device first. Raises ConfigError for impossible ones."""
+    if not settings.fraction:
+        raise ConfigError("fraction: 0 is not possible; it must be above 0, and 1 at the most")
     unknown = [mode for mode in settings.modes if mode not in MODES]
     if unknown or not settings.modes:
         raise ConfigError(
@@ -122,7 +132,6 @@ def cell_overrides(cell: Cell, config: Config, settings: ScalingConfig) -> list[
         f"output_dir={config.output_dir}",
         f"parallel.trials_at_once={cell.at_once}",
         "sweep.grow=off",
-        f"sweep.name={settings.name}-{cell.name}",
         f"+tracking.tags.study={settings.name}",
     ]
     if cell.each > 1:
@@ -143,7 +152,18 @@ def _measure(
     folders = (sweep_folder(config.output_dir, one) for one in names)
     sweep = next(one for one in folders if not one.path.exists())
     own = [*cell_overrides(cell, config, settings), f"sweep.name={sweep.path.name}"]
-    command = [sys.executable, "-c", SWEEP, "-m", *overrides, *own]
+    # By the guardian, which ends the sweep where this process is killed: it would go on beside
+    # the next command's.
+    command = [
+        sys.executable,
+        guardian.__file__,
+        sys.executable,
+        "-c",
+        SWEEP,
+        "-m",
+        *overrides,
+        *own,
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with open(folder / f"{cell.name}.log", "w") as output:
@@ -171,8 +191,12 @@ def _file(folder: Path, cell: Cell) -> Path:
 
 
 def _read(folder: Path, cell: Cell) -> CellResult | None:
-    text = read_text(_file(folder, cell))
-    return CellResult(**json.loads(text)) if text else None
+    path = _file(folder, cell)
+    return _cell_result(path) if path.exists() else None
+
+
+def _cell_result(path: Path) -> CellResult:
+    return CellResult(**json.loads(path.read_text()))
 
 
 def _check_same_study(
