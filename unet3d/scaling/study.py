@@ -166,12 +166,17 @@ def _measure(
     ]
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    with open(folder / f"{cell.name}.log", "w") as output:
-        ended = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT)
+    with (
+        open(folder / f"{cell.name}.log", "w") as output,
+        # The guardian ends the sweep once this pipe closes, as it does where this process is killed:
+        # the sweep would go on beside that of the next command.
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output) as process,
+    ):
+        code = process.wait()
     seconds = time.monotonic() - start
-    if ended.returncode:
+    if code:
         lines = (read_text(folder / f"{cell.name}.log") or "").strip().splitlines()
-        raise RunError(f"scaling: {cell.name} failed: {lines[-1] if lines else ended.returncode}")
+        raise RunError(f"scaling: {cell.name} failed: {lines[-1] if lines else code}")
     result = _result(cell, sweep, seconds, config.output_dir)
     write_text(_file(folder, cell), json.dumps(asdict(result), indent=1))
     return result
