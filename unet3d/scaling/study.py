@@ -168,7 +168,7 @@ def _measure(
     start = time.monotonic()
     with (
         open(folder / f"{cell.name}.log", "w") as output,
-        # The guardian ends the sweep once this pipe closes, as it does where this process is killed:
+        # The guardian ends the sweep once this pipe closes, as where this process is killed:
         # the sweep would go on beside that of the next command.
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output) as process,
     ):
