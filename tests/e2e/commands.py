@@ -47,7 +47,7 @@ def run(
     path = folder / "output"
     before = len(path.read_text()) if path.exists() else 0
     process = start(folder, *overrides, base=base, program=program, **environment)
-    return process.wait(timeout=300), path.read_text()[before:]
+    return process.wait(timeout=540), path.read_text()[before:]
 
 
 train = run
