@@ -33,7 +33,7 @@ CORE = TrialResources(cpus=1, gpus=0, workers_per_trial=1, at_once=4)
         (("model.norm=batch",), "model.norm=batch"),
         (("model.norm=group", "deterministic=true"), "deterministic=true"),
         (("model.norm=group", "parallel.lr_scaling=linear"), "parallel.lr_scaling=linear"),
-        (("model.norm=group", "parallel.compression=float16"), "parallel.compression=float16"),
+        (("model.norm=group", "parallel.compression=bfloat16"), "parallel.compression=bfloat16"),
     ],
 )
 def test_settings_whose_result_depends_on_replicas(

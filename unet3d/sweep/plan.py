@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from unet3d.config.schema import Config, ParallelConfig, SweepRunConfig
+from unet3d.config.schema import AUTO, Config, ParallelConfig, SweepRunConfig
 from unet3d.errors import RunError
 from unet3d.sweep.resources import TrialResources
 from unet3d.sweep.search import Search
@@ -33,7 +33,9 @@ def run_config(
     trial: Trial, plan: SweepPlan, resources: TrialResources, parent: str | None, run_id: str | None
 ) -> Config:
     """The settings of a trial's run: the trial's own, recorded under the sweep, on `resources`."""
-    config = replace(trial.config, parallel=plan.config.parallel, nodes=plan.config.nodes)
+    config = trial.config
+    if config.parallel.name == AUTO:  # what was chosen for all trials, also those of a search
+        config = replace(config, parallel=plan.config.parallel, nodes=plan.config.nodes)
     tags = {
         **config.tracking.tags,
         "sweep.name": plan.name,

@@ -129,14 +129,14 @@ class SweepFolder:
 
     def write_facts(self, facts: SweepFacts) -> None:
         """Keep what is known of the sweep, in place of what was."""
-        kept = {
+        kept: dict[str, Any] = {
             "name": facts.name,
             "run_id": facts.run_id,
             "command": facts.command,
             SWEPT: list(facts.swept),
-            "seconds": facts.seconds,
-            "overhead": facts.overhead,
         }
+        if facts.seconds:
+            kept |= {"seconds": facts.seconds, "overhead": facts.overhead}
         write_text(self.path / SWEEP, json.dumps(kept, indent=1))
 
     @property
