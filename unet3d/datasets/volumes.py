@@ -37,3 +37,8 @@ def read_scan(path: Path) -> tuple[np.ndarray, Header]:
     voxels, header = read_voxels(path)
     check_not_slice(path, header)
     return voxels, header
+
+
+def sequences(voxels: np.ndarray) -> list[np.ndarray]:
+    """Views (x, y, z) of the sequences of a file's voxels (x, y, z[, channels])."""
+    return [voxels] if voxels.ndim == 3 else [voxels[..., c] for c in range(voxels.shape[3])]

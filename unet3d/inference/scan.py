@@ -15,7 +15,7 @@ from unet3d.config.schema import DataConfig
 from unet3d.datasets.grids import check_same_grid
 from unet3d.datasets.image_files import NIFTI_SUFFIXES, without_suffix
 from unet3d.datasets.nifti import Header
-from unet3d.datasets.volumes import read_header, read_scan
+from unet3d.datasets.volumes import read_header, read_scan, sequences
 from unet3d.errors import DataError
 from unet3d.preprocessing.case import standard_image, stored_spacing
 from unet3d.preprocessing.geometry import Geometry
@@ -150,8 +150,7 @@ def _channels(scan: Scan, geometry: str) -> list[tuple[np.ndarray, Header]]:
         if channels:
             first = scan.files[0], channels[0][1]
             check_same_grid(path, header, *first, geometry, "a run with data.geometry")
-        parts = [voxels] if voxels.ndim == 3 else [voxels[..., c] for c in range(voxels.shape[3])]
-        channels += [(part, header) for part in parts]
+        channels += [(part, header) for part in sequences(voxels)]
     return channels
 
 

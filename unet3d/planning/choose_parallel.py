@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from unet3d.planning.gantt import clock, table
+from unet3d.planning.memory import GB
 from unet3d.planning.simulated import Cluster, Policy, SimulatedTrial
 from unet3d.planning.simulator import simulate
 from unet3d.planning.timing import RunCost, Timing
 
 CLEARLY = 0.02  # share of time by which more devices a trial must be faster than fewer
-GB = 1e9
 
 
 @dataclass(frozen=True)

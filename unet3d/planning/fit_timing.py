@@ -18,8 +18,7 @@ SHARES = np.linspace(0, 1, 21)  # of computing during which gradients travel, th
 class MeasuredRun:
     """A run that has ended. parts: seconds of each part (perf/<part>_s), over `epochs` epochs.
 
-    warm: whether another run had trained in its process before. wall: seconds from its start to
-    its end; 0 where it is not recorded.
+    warm: whether another run had trained in its process before.
     """
 
     id: str
@@ -28,7 +27,6 @@ class MeasuredRun:
     parts: Mapping[str, float]
     epochs: int
     warm: bool = False
-    wall: float = 0.0
 
     def part(self, *names: str) -> float:
         """Seconds of these parts together."""
@@ -174,7 +172,7 @@ def _with_errors(found: Timing, runs: Sequence[MeasuredRun]) -> Timing:
     ratios = []
     for run in runs:
         predicted = found.run_seconds(run.cost, run.placement, run.epochs, run.warm)
-        ratios.append((run.wall or sum(run.parts.values())) / predicted)
+        ratios.append(sum(run.parts.values()) / predicted)
     error = float(np.sqrt(np.mean((np.array(ratios) - 1) ** 2)))
     spread = float(np.std(ratios)) if len(ratios) > 1 else 0.0
     return replace(found, error=round(error, 4), spread=round(spread, 4))

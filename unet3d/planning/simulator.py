@@ -134,7 +134,7 @@ class Simulation:
 
     def _wanted(self, number: int) -> int:
         most = min(self.policy.devices, self.cluster.devices)
-        return most if self.policy.weak else self.trials[number].cost.largest_devices(most)
+        return self._cost(number).largest_devices(most)
 
     def _start(self, number: int, done: int, devices: tuple[int, ...], restart: bool) -> None:
         place = self._place(devices)

@@ -18,7 +18,7 @@ from unet3d.datasets.dataset import Case, Dataset
 from unet3d.datasets.grids import check_headers
 from unet3d.datasets.label_files import read_labels
 from unet3d.datasets.nifti import Header, check_memory, to_file_units
-from unet3d.datasets.volumes import read_voxels
+from unet3d.datasets.volumes import read_voxels, sequences
 from unet3d.errors import DataError
 from unet3d.preprocessing.background import (
     background_value,
@@ -79,8 +79,7 @@ def build_case(dataset: Dataset, case: Case, data: DataConfig, folder: Path) -> 
 def read_channels(path: Path) -> list[tuple[np.ndarray, Header]]:
     """The sequences (x, y, z) of a file, each with the file's header. Raises DataError."""
     voxels, header = read_voxels(path)
-    parts = [voxels] if voxels.ndim == 3 else [voxels[..., c] for c in range(voxels.shape[3])]
-    return [(part, header) for part in parts]
+    return [(part, header) for part in sequences(voxels)]
 
 
 def standard_image(

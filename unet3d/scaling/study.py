@@ -63,7 +63,7 @@ def scaling_command(config: Config, settings: ScalingConfig, overrides: Sequence
         )
     cells = plan_cells(config, settings)
     folder = Path(config.output_dir) / "scaling" / settings.name
-    _check_same_study(folder, config, settings, overrides)
+    _check_same_study(folder, settings, overrides)
     done = {cell.name: found for cell in cells if (found := _read(folder, cell))}
     log.info("scaling: %d cells, %d measured before", len(cells), len(done))
     for number, cell in enumerate(cells, start=1):
@@ -152,8 +152,6 @@ def _measure(
     folders = (sweep_folder(config.output_dir, one) for one in names)
     sweep = next(one for one in folders if not one.path.exists())
     own = [*cell_overrides(cell, config, settings), f"sweep.name={sweep.path.name}"]
-    # By the guardian, which ends the sweep where this process is killed: it would go on beside
-    # the next command's.
     command = [
         sys.executable,
         guardian.__file__,
@@ -164,7 +162,6 @@ def _measure(
         *overrides,
         *own,
     ]
-    folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with (
         open(folder / f"{cell.name}.log", "w") as output,
@@ -204,9 +201,7 @@ def _cell_result(path: Path) -> CellResult:
     return CellResult(**json.loads(path.read_text()))
 
 
-def _check_same_study(
-    folder: Path, config: Config, settings: ScalingConfig, overrides: Sequence[str]
-) -> None:
+def _check_same_study(folder: Path, settings: ScalingConfig, overrides: Sequence[str]) -> None:
     """Keep what the study is of; ConfigError where its folder is of another."""
     asked = {
         "overrides": sorted(o for o in overrides if not o.startswith("output_dir=")),

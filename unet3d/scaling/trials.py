@@ -33,11 +33,13 @@ def trials_of_sweep(output_dir: str, name: str) -> Study:
 
     Raises RunError where there is no such sweep, or none of its trials has finished an epoch.
     """
-    found = []
-    for record in sorted(find_sweep(output_dir, name).trials(), key=lambda one: one.number):
-        for run in measured_runs(output_dir, [record.result.run_id]):
+    records = sorted(find_sweep(output_dir, name).trials(), key=lambda one: one.number)
+    runs = measured_runs(output_dir, [record.result.run_id for record in records])
+    costs, found = {run.id: run.cost for run in runs}, []
+    for record in records:
+        if (cost := costs.get(record.result.run_id)) is not None:
             pruned = record.result.epochs if record.result.state == "pruned" else None
-            found.append(SimulatedTrial(record.name, run.cost, pruned))
+            found.append(SimulatedTrial(record.name, cost, pruned))
     if not found:
         raise RunError(f"sweep: no trial of {name} has finished an epoch")
     return Study(name, tuple(found))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle, islice
 from typing import Any
 
 from unet3d import machine
@@ -15,11 +14,11 @@ from unet3d.config.schema import Config
 from unet3d.errors import ConfigError, RunError
 from unet3d.planning.choose_parallel import Choice, choose_parallel, what_fits
 from unet3d.planning.memory import GB, GPU_SHARE, RAM_SHARE
-from unet3d.planning.simulated import Cluster, SimulatedTrial
+from unet3d.planning.simulated import Cluster
 from unet3d.planning.timing import Timing, read_timing
 from unet3d.sweep.known_timing import timing_for
 from unet3d.sweep.plan import SweepPlan
-from unet3d.training.run_cost import cost_of_settings
+from unet3d.training.run_cost import trials_like
 
 log = logging.getLogger(__name__)
 
@@ -65,15 +64,13 @@ def known_or_default(config: Config, gpus: bool) -> Timing:
 
 def choose_for_trials(configs: Sequence[Config], total: int, devices: Devices) -> Choice:
     """The way to run `total` trials like `configs`. Raises ConfigError where none fits."""
-    costs = [cost_of_settings(config) for config in configs]
-    trials = [
-        SimulatedTrial(f"trial {number}", cost)
-        for number, cost in enumerate(islice(cycle(costs), total))
-    ]
+    trials = trials_like(configs, total)
     timing = known_or_default(configs[0], devices.gpus)
     choice = choose_parallel(trials, devices.cluster, timing, devices.memory)
     if choice is None:
-        raise ConfigError(f"parallel=auto: {what_fits(costs, devices.memory)}")
+        raise ConfigError(
+            f"parallel=auto: {what_fits([trial.cost for trial in trials], devices.memory)}"
+        )
     log.info("parallel=auto, simulated with %s:", timing.describe())
     for line in choice.lines():
         log.info("  %s", line)

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
@@ -14,13 +13,14 @@ from unet3d.config.schema import Config
 from unet3d.errors import DataError, RunError
 from unet3d.files import read_text, write_text
 from unet3d.planning.gantt import clock, text_gantt
-from unet3d.planning.simulated import Cluster, Outcome, Policy, SimulatedTrial
+from unet3d.planning.simulated import Cluster, Outcome, Policy
 from unet3d.planning.simulator import simulate
 from unet3d.planning.timing import Timing
 from unet3d.sweep.known_timing import timing_for
 from unet3d.sweep.regroup import replica_setting
 from unet3d.sweep.resources import TrialResources
 from unet3d.sweep.sweep_folder import SWEEP, SweepFolder
+from unet3d.training.run_cost import trials_like
 
 log = logging.getLogger(__name__)
 RAY_SECONDS = 15.0  # to start Ray and its workers, where no sweep has been measured
@@ -55,13 +55,7 @@ def simulated_sweep(
 
     Raises DataError without a store.
     """
-    from unet3d.training.run_cost import cost_of_settings
-
-    costs = [cost_of_settings(config) for config in configs]
-    trials = [
-        SimulatedTrial(f"trial {number}", cost)
-        for number, cost in enumerate(islice(cycle(costs), total))
-    ]
+    trials = trials_like(configs, total)
     each = max(1, round(resources.gpus)) * resources.workers_per_trial
     cluster = Cluster(resources.at_once, each)  # a node for each trial that runs at once
     policy = Policy(devices=each, longest_first=True, grow=grow)

@@ -7,19 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from unet3d.config.compose import stored_config
-from unet3d.config.schema import DataConfig
-from unet3d.datasets.read import with_regions
 from unet3d.errors import ConfigError, DataError, RunError
 from unet3d.planning.fit_timing import MeasuredRun
 from unet3d.planning.timing import Placement
-from unet3d.preprocessing.preprocess import find_store
-from unet3d.preprocessing.store import Store
 from unet3d.run_folder import RunFolder, run_folder
 from unet3d.sampling.split_record import read_record
-from unet3d.sampling.targets import make_targets
 from unet3d.tracking.facts import read_facts
 from unet3d.training.checkpoint import read_progress
-from unet3d.training.run_cost import run_cost
+from unet3d.training.run_cost import Stores, cost_on_split
 from unet3d.training.run_times import PARTS
 
 log = logging.getLogger(__name__)
@@ -44,7 +39,6 @@ def measured_run(folder: RunFolder, stores: Stores) -> MeasuredRun:
         raise RunError("it has not finished an epoch")
     config, facts = stored_config(folder.config), read_facts(folder)
     store = stores.of(config.data)
-    targets = make_targets(with_regions(config.data, store.source), store.labels)
     replicas = int(facts.tags.get("parallel.world_size", 1))
     parts = dict.fromkeys(PARTS, 0.0)
     for epoch in history:
@@ -54,28 +48,9 @@ def measured_run(folder: RunFolder, stores: Stores) -> MeasuredRun:
         parts["end"] = max(0.0, (facts.end - history[-1]["time"]) / 1000)
     return MeasuredRun(
         id=folder.run_id,
-        cost=run_cost(config, store, record.split, len(targets.names)),
+        cost=cost_on_split(config, store, record.split),
         placement=Placement(replicas, int(facts.tags.get("parallel.workers", 1))),
         parts=parts,
         epochs=len(history),
         warm="sweep.trial" in facts.tags,
-        wall=sum(parts.values()),
     )
-
-
-class Stores:
-    """The stores of data sets, each looked for once."""
-
-    def __init__(self) -> None:
-        self.found: list[tuple[DataConfig, Store]] = []
-
-    def of(self, data: DataConfig) -> Store:
-        """The store of `data`. Raises DataError where it is not built."""
-        for known, store in self.found:
-            if known == data:
-                return store
-        built = find_store(data)
-        if built is None:
-            raise DataError(f"{data.root}: its store is not built; run: unet3d preprocess")
-        self.found.append((data, built))
-        return built

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from functools import cache
-from itertools import product
+from itertools import cycle, islice, product
 from math import prod
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
-from unet3d.config.schema import AUTO, Config, ModelConfig
+from unet3d.config.schema import AUTO, Config, DataConfig, ModelConfig
 from unet3d.datasets.read import with_regions
 from unet3d.errors import DataError
 from unet3d.inference.sliding_window import axis_starts, padded_shape
+from unet3d.planning.simulated import SimulatedTrial
 from unet3d.planning.timing import RunCost
 from unet3d.preprocessing.preprocess import find_store
 from unet3d.preprocessing.store import Store
@@ -84,16 +86,46 @@ def _windows(shape: tuple[int, ...], patch: Any, config: Config) -> float:
     return float(len(list(product(*starts))) * prod(window))
 
 
-def cost_of_settings(config: Config) -> RunCost:
-    """The cost of a run on the data at data.root. Raises DataError where there is no store."""
-    store = find_store(config.data)
-    if store is None:
-        raise DataError(
-            f"data.root: the store of {config.data.root} is not built; run: unet3d preprocess"
-        )
+class Stores:
+    """The stores of data sets, each looked for once, as that reads from every file of one."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[DataConfig, Store]] = []
+
+    def of(self, data: DataConfig) -> Store:
+        """The store of `data`. Raises DataError where it is not built."""
+        for known, store in self.found:
+            if known == data:
+                return store
+        built = find_store(data)
+        if built is None:
+            raise DataError(
+                f"data.root: the store of {data.root} is not built; run: unet3d preprocess"
+            )
+        self.found.append((data, built))
+        return built
+
+
+def cost_on_split(config: Config, store: Store, split: Split) -> RunCost:
+    """The cost of a run on the cases of `split`, with the outputs that the data set makes."""
     targets = make_targets(with_regions(config.data, store.source), store.labels)
-    split = make_split(store.cases, config.data, store.source)
     return run_cost(config, store, split, len(targets.names))
+
+
+def trials_like(configs: Sequence[Config], total: int) -> list[SimulatedTrial]:
+    """`total` trials with the settings of `configs` in turn, on the data at data.root.
+
+    Raises DataError where a store is not built.
+    """
+    stores, costs = Stores(), []
+    for config in configs:
+        store = stores.of(config.data)
+        split = make_split(store.cases, config.data, store.source)
+        costs.append(cost_on_split(config, store, split))
+    return [
+        SimulatedTrial(f"trial {number}", cost)
+        for number, cost in enumerate(islice(cycle(costs), total))
+    ]
 
 
 @cache
