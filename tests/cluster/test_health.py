@@ -19,6 +19,7 @@ from unet3d.distributed.progress import (
     FIRST_STEP,
     SAVING,
     STEP,
+    VALIDATION,
     Progress,
     begin,
     begin_progress,
@@ -37,11 +38,11 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HealthWatch:
 
 
 def reason(watch: HealthWatch, *workers: tuple[str, float, int], stop: float | None = None) -> Any:
-    """Why workers (phase, seconds since they moved, moves) are lost; stop: seconds since asked."""
+    """Why workers (phase, seconds since they moved, stage) are lost; stop: seconds since asked."""
     now = 1e6
     watch.seen = {
-        rank: _Seen(now, now - age, progress=Progress(phase, moves))
-        for rank, (phase, age, moves) in enumerate(workers)
+        rank: _Seen(now, now - age, progress=Progress(phase, stage=stage))
+        for rank, (phase, age, stage) in enumerate(workers)
     }
     names = {rank: f"here{rank}" for rank in watch.seen}
     return watch._stuck(names, now, None if stop is None else now - stop)
@@ -100,12 +101,21 @@ def test_progress_of_this_process() -> None:
     begin(FIRST_STEP)
     step_done()
     step_done()
-    assert progress() == Progress(STEP, before.moves + 3, 2)
+    assert progress() == Progress(STEP, before.moves + 3, 2, 3)
     begin_progress()
-    assert progress() == Progress(DATA, before.moves + 4, 0)
+    assert progress() == Progress(DATA, before.moves + 4, 0, 0)
     assert position().startswith("distributed/progress.py:") and position().endswith("position")
     module._thread = None
     assert position() == ""
+
+
+def test_a_worker_with_more_cases_to_validate_has_not_come_further() -> None:
+    """Its moves count as such, but stages, which compare workers, are the same on all."""
+    begin_progress()
+    begin(VALIDATION)
+    alike = progress().stage
+    begin(VALIDATION)
+    assert progress().stage == alike
 
 
 class Actor(WatchedActor):

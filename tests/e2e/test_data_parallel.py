@@ -32,7 +32,7 @@ THREE_EPOCHS = (*COMMON, "steps_per_epoch=40", "epochs=3")
 # Rounding grows. After 120 steps a run alone with one thread is 5e-3 away from itself with two, in
 # moving statistics of up to 10; two workers are up to 1.6e-2 away.
 LONG = 3e-2
-TWO_WORKERS = ("parallel=data", "nodes=2", "parallel.hang_timeout=10")
+TWO_WORKERS = ("parallel=data", "nodes=2", "parallel.hang_timeout=30")
 
 
 def trained(folder: Path) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:

@@ -75,7 +75,7 @@ def statuses(folder: Path) -> set[str]:
 
 def test_a_stuck_worker_of_a_job_is_noticed(tmp_path: Path) -> None:
     """Its process answers all the while; the job goes on from the checkpoint."""
-    settings = (*LONG, *JOB, "epochs=6", "parallel.step_timeout=20")
+    settings = (*LONG, *JOB, "epochs=6", "parallel.step_timeout=40")
     process = start(tmp_path, *settings, PYTHONPATH=python_path(tmp_path))
     wait_for(tmp_path, "epoch 1/6", process)
     fault(tmp_path, process)
@@ -112,7 +112,7 @@ def test_a_stuck_trial_of_a_sweep(tmp_path: Path, stopped: bool) -> None:
     if stopped:
         limits = ("epochs=500", "parallel.step_timeout=0", "parallel.stop_timeout=5")
     else:
-        limits = ("epochs=6", "parallel.step_timeout=20")
+        limits = ("epochs=6", "parallel.step_timeout=40")
     process = start(
         tmp_path,
         *(*LONG, *limits, "lr=1e-2,1e-3"),

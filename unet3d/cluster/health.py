@@ -110,8 +110,8 @@ class HealthWatch:
                 return None
         if not actors:
             return None
-        least = min(self.seen[key].progress.moves for key in actors)
-        last = [key for key in actors if self.seen[key].progress.moves == least]
+        least = min(self.seen[key].progress.stage for key in actors)
+        last = [key for key in actors if self.seen[key].progress.stage == least]
         return _places(
             self.seen[last[0]].progress.phase, _positions_of({k: actors[k] for k in last})
         )

@@ -24,11 +24,16 @@ AT_LEAST = 1800.0  # seconds that all but a step get in any case
 
 @dataclass(frozen=True)
 class Progress:
-    """phase: what is being done; moves: grows with whatever is done; steps: finished so far."""
+    """phase: what is being done; moves: grows with whatever is done; steps: finished so far.
+
+    stage: grows with each step and each change of phase, which all workers of a training go through
+    alike; moves do not compare them, as one may have more cases to validate than another.
+    """
 
     phase: str = DATA
     moves: int = 0
     steps: int = 0
+    stage: int = 0
 
     def allowed(self, step_timeout: float) -> float:
         """Seconds that may pass without a move, where a step may take `step_timeout`."""
@@ -50,13 +55,14 @@ def begin_progress() -> None:
 def begin(phase: str) -> None:
     """The training goes on with `phase`, or has come further in it."""
     global _now
-    _now = replace(_now, phase=phase, moves=_now.moves + 1)
+    stage = _now.stage + (phase != _now.phase)
+    _now = replace(_now, phase=phase, moves=_now.moves + 1, stage=stage)
 
 
 def step_done() -> None:
     """A step has ended, and the next begins."""
     global _now
-    _now = Progress(STEP, _now.moves + 1, _now.steps + 1)
+    _now = Progress(STEP, _now.moves + 1, _now.steps + 1, _now.stage + 1)
 
 
 def progress() -> Progress:
