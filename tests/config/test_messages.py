@@ -33,7 +33,7 @@ from unet3d.errors import ConfigError
         (["lr"], "lr: not understood; write key=value"),
         (
             ["lr=1,2"],
-            "lr=1,2: several values are tried by sweep.py, as in python sweep.py -m lr=1,2",
+            "lr=1,2: several values are tried by a sweep, as in python sweep.py -m lr=1,2",
         ),
         (["output_dir=a,b"], "output_dir=a,b: several values"),
         (
@@ -112,8 +112,8 @@ def test_a_sweeps_setting_is_not_one_of_a_training() -> None:
     """`train.py sweep.trials=3` says where the setting belongs."""
     with pytest.raises((ConfigError, HydraException, OmegaConfBaseException)) as caught:
         compose_config(["sweep.trials=3"])
-    assert explain(caught.value) == "sweep is a setting of sweep.py, not of train.py"
-    assert not_a_setting("dry_run") == "dry_run is a setting of sweep.py, not of train.py"
+    assert explain(caught.value) == "sweep is a setting of a sweep, not of a training alone"
+    assert not_a_setting("dry_run") == "dry_run is a setting of a sweep, not of a training alone"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from unet3d.datasets.phantom import ensure_phantoms
 TRAINER = """
 import json, sys
 import unet3d.training.loop as loop
-from unet3d.cli import compose_config
+from unet3d.config.compose import compose_config
 from unet3d.logs import log_to_console
 from unet3d.training.run import run_training
 

@@ -290,7 +290,7 @@ def test_many_log_to_sqlite_at_once(tmp_path: Path) -> None:
     code = """
 import os
 import mlflow
-from unet3d.cli import compose_config
+from unet3d.config.compose import compose_config
 from unet3d.tracking.run import start_run
 from unet3d.tracking.connection import connect
 from unet3d.machine import cores

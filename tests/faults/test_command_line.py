@@ -117,7 +117,7 @@ def test_a_command_writes_where_it_was_asked_to(
     [
         (
             ["lr=1e-3,1e-4"],
-            "several values are tried by sweep.py, as in python sweep.py -m lr=1e-3",
+            "several values are tried by a sweep, as in python sweep.py -m lr=1e-3",
         ),
         (["data.root=/x (1)/it's"], "to set data.root to this very text, type "),
         (["lr=" + "9" * 400], "has too many digits"),

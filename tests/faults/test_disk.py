@@ -14,8 +14,9 @@ import pytest
 from tests.e2e.commands import REPOSITORY
 from tests.faults.mounts import fill, remount, small_disk
 from tests.small import small_config
-from train import train
-from unet3d.cli import _guarded, main
+from unet3d.cli import main
+from unet3d.cli.programs import train
+from unet3d.cli.user_errors import guarded
 from unet3d.disk import disk_errors_name, disk_problem
 from unet3d.files import write_text
 
@@ -23,7 +24,7 @@ from unet3d.files import write_text
 def line_of(call, capsys: pytest.CaptureFixture[str]) -> str:
     """The one line on stderr that the call ends with, and exit code 2."""
     with pytest.raises(SystemExit) as ended:
-        _guarded(call)
+        guarded(call)
     assert ended.value.code == 2
     (line,) = [row for row in capsys.readouterr().err.splitlines() if "error" in row.lower()]
     return line

@@ -269,7 +269,7 @@ def test_a_resumed_run_goes_where_its_own_settings_say(
     """`resume=` of a run over two nodes is a job over two nodes, though nodes=1 by default."""
     from omegaconf import OmegaConf
 
-    from train import train
+    from unet3d.cli.programs import train
     from unet3d.config.schema import Config, as_dict
 
     began = small_config(tmp_path, "parallel=data", "nodes=2")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unet3d.cli import _guarded
+from unet3d.cli.user_errors import guarded
 from unet3d.config.command_line import hydra_text, is_text_setting, prepare_overrides
 from unet3d.config.compose import compose_config, from_overrides
 from unet3d.config.schema import COMMANDS, EvaluateConfig, PredictConfig
@@ -29,7 +29,7 @@ KEYS = sorted({(kind, key) for kind in COMMANDS.values() for key in setting_type
 def outcome(call: object, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
     """What the call returns and "", or None and the one line that it ends in."""
     try:
-        return _guarded(call), ""  # type: ignore[arg-type]
+        return guarded(call), ""  # type: ignore[arg-type]
     except SystemExit as ended:
         error = capsys.readouterr().err
         assert ended.code == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.small import small_config
-from train import train
+from unet3d.cli.programs import train
 from unet3d.distributed.run_state import RUNNING, State, state_text, this_machine
 from unet3d.errors import RunError
 from unet3d.run_folder import RunFolder

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
 from unet3d.config.schema import SCHEMAS
 from unet3d.config.typed import is_text, setting_types
@@ -105,9 +106,15 @@ def _path_settings() -> frozenset[str]:
     )
 
 
+def program(name: str) -> list[str]:
+    """How "train" or "sweep" is typed: by its script where that is, beside this package."""
+    script = Path(__file__).resolve().parents[2] / f"{name}.py"
+    return ["python", script.name] if script.is_file() else ["unet3d", name]
+
+
 def train_command(overrides: Iterable[str]) -> str:
     """The command of a training, to be copied to a shell."""
-    return shlex.join(["python", "train.py", *overrides])
+    return shlex.join([*program("train"), *overrides])
 
 
 def resume_command(run_id: str, output_dir: str = "outputs") -> str:

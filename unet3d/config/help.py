@@ -7,38 +7,35 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from unet3d.config.choices import choices, default_choices, default_values
+from unet3d.config.command_line import program
 from unet3d.config.messages import as_typed
 from unet3d.config.reference import Row, rows, summary
 from unet3d.config.schema import Config, SweepRunConfig, schemas_of
 from unet3d.config.walk import subgroups
 
 WIDTH, INDENT = 100, 34
-TRAIN = """\
-Train a 3D U-Net on medical images and record the run in MLflow.
-"""
-TRAIN_EXAMPLES = """\
-Examples
-  python train.py                                             the default run, on phantoms
-  python train.py data=msd data.root=<folder with dataset.json> epochs=100
-  python train.py model=resunet loss=dice_ce optimizer=adamw lr=5e-4 augment=full
-  python train.py parallel=data nodes=4 batch_size=4          one training over four workers
-  python train.py --cfg job                                   print the composed settings
-  python train.py resume=<run id>                             continue a stopped run
-  mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db   look at the runs"""
-SWEEP = """\
-Search over the settings of a training; each trial is a run of train.py.
-"""
-SWEEP_EXAMPLES = """\
-Examples
-  python sweep.py -m lr=1e-4,5e-4,1e-3 model.norm=batch,group   every combination
-  python sweep.py -m experiment=paper_grid data.root=<folder>   the 32 trials of Berral et al. 2022
-  python sweep.py -m lr=1e-4,5e-4 dry_run=true                  the trials and the resources of each
-  python sweep.py -m hydra/sweeper=optuna 'lr=tag(log,interval(1e-5,1e-2))' sweep.trials=40
-  python sweep.py -m lr=1e-4,5e-4 sweep.early_stopping=asha     stop trials that fall behind
-  python sweep.py -m lr=1e-4,5e-4 parallel=data nodes=2         each trial on two workers
-  python sweep.py -m ... parallel.address=auto tracking=server  on a Ray cluster
-  unet3d report sweep=<name>                                    table, plots, best command
-The same command again runs only what is missing or has failed."""
+TRAIN = "Train a 3D U-Net on medical images and record the run in MLflow."
+TRAIN_EXAMPLES = {
+    "{train}": "the default run, on phantoms",
+    "{train} data=msd data.root=<folder with dataset.json> epochs=100": "",
+    "{train} model=resunet loss=dice_ce optimizer=adamw lr=5e-4 augment=full": "",
+    "{train} parallel=data nodes=4 batch_size=4": "one training over four workers",
+    "{train} --cfg job": "print the composed settings",
+    "{train} resume=<run id>": "continue a stopped run",
+    "mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db": "look at the runs",
+}
+SWEEP = "Search over the settings of a training; each trial is a run."
+SWEEP_EXAMPLES = {
+    "{sweep} -m lr=1e-4,5e-4,1e-3 model.norm=batch,group": "every combination",
+    "{sweep} -m experiment=paper_grid data.root=<folder>": "the 32 trials of Berral et al. 2022",
+    "{sweep} -m lr=1e-4,5e-4 dry_run=true": "the trials and the resources of each",
+    "{sweep} -m hydra/sweeper=optuna 'lr=tag(log,interval(1e-5,1e-2))' sweep.trials=40": "",
+    "{sweep} -m lr=1e-4,5e-4 sweep.early_stopping=asha": "stop trials that fall behind",
+    "{sweep} -m lr=1e-4,5e-4 parallel=data nodes=2": "each trial on two workers",
+    "{sweep} -m ... parallel.address=auto tracking=server": "on a Ray cluster",
+    "unet3d report sweep=<name>": "table, plots, best command",
+}
+AGAIN = "The same command again runs only what is missing or has failed."
 
 
 def program_help(name: str) -> str:
@@ -51,15 +48,27 @@ def program_help(name: str) -> str:
     return "\n".join(
         [
             text,
+            "",
             "== Groups, chosen as group=choice ==",
             *_groups(name),
             "",
             f"== Settings, changed as {how} ==",
             *_settings(schema, name),
             "",
-            examples,
+            "Examples",
+            *_examples(examples),
+            *([AGAIN] if name == "sweep" else []),
         ]
     )
+
+
+def _examples(examples: dict[str, str]) -> Iterator[str]:
+    """Commands as they are typed here, with what they do."""
+    names = {name: " ".join(program(name)) for name in ("train", "sweep")}
+    typed = {command.format(**names): text for command, text in examples.items()}
+    width = max(len(command) for command, text in typed.items() if text)
+    for command, text in typed.items():
+        yield f"  {command:<{width}}   {text}".rstrip()
 
 
 def settings_help(schema: type) -> str:

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unet3d.config.command_line import hydra_text, is_text_setting
+from unet3d.config.command_line import hydra_text, is_text_setting, program
 from unet3d.config.schema import SCHEMAS, Config, SweepRunConfig
 from unet3d.config.walk import own_settings, subgroups
 
@@ -58,7 +58,7 @@ def not_a_setting(key: str) -> str:
     siblings = _settings_beside(key)
     first = key.partition(".")[0]
     if key in siblings and first not in own_settings(Config) | subgroups(Config):
-        return f"{key} is a setting of sweep.py, not of train.py"
+        return f"{key} is a setting of a sweep, not of a training alone"
     if key in siblings:
         return f"{key} is not a setting of the chosen {first}"
     close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.6)
@@ -113,12 +113,12 @@ def _several_values(text: str) -> str | None:
     if not found:
         return None
     key, _, value = found[1].partition("=")
-    sweep = shlex.join(["python", "sweep.py", "-m", found[1]])
+    sweep = shlex.join([*program("sweep"), "-m", found[1]])
     other = f"{key}=[{value}]"
     if is_text_setting(key.lstrip("+")):
         other = f"{key}={hydra_text(value)}"
     return (
-        f"{found[1]}: several values are tried by sweep.py, as in {sweep}; "
+        f"{found[1]}: several values are tried by a sweep, as in {sweep}; "
         f"if it is one value, type {shlex.quote(other)}"
     )
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
-from unet3d.config.command_line import expand_home
+from unet3d.config.command_line import expand_home, train_command
 from unet3d.datasets.layouts import describe_folder, find_layout
 from unet3d.datasets.phantom import SETTINGS
 from unet3d.errors import DataError
@@ -26,5 +25,5 @@ def with_found_layout(overrides: list[str]) -> list[str]:
     if found is None:
         raise DataError(f"data.root: {root}: {describe_folder(root)}")
     complete = [*found.overrides, *overrides]
-    print(f"{'layout':<16} {found.description}; {shlex.join(['python', 'train.py', *complete])}")
+    print(f"{'layout':<16} {found.description}; {train_command(complete)}")
     return complete

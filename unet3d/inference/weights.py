@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from unet3d.checksum_trailer import append_checksum, checksum_problem
+from unet3d.config.command_line import program
 from unet3d.errors import RunError
 from unet3d.files import replacing
 
 ADVICE = (
     "copy the file again from a backup or from the run's artifacts in MLflow (model/), or delete "
-    "it and train on with: python train.py resume=<id> epochs=<more>"
+    f"it and train on with: {' '.join(program('train'))} resume=<id> epochs=<more>"
 )
 
 

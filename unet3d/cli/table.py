@@ -1,23 +1,17 @@
-"""The `unet3d` command as a table, and how train.py and sweep.py start. Errors end here."""
+"""The `unet3d` command, as a table."""
 
 from __future__ import annotations
 
 import difflib
-import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Any
 
-from unet3d.config.command_line import prepare_overrides
-from unet3d.config.compose import (
-    compose_config,
-    conf_dir,
-    from_overrides,
-    to_config,
-)
+from unet3d.cli.user_errors import fail, guarded
+from unet3d.config.command_line import program
+from unet3d.config.compose import compose_config, from_overrides
 from unet3d.config.schema import (
-    Config,
     EvaluateConfig,
     ExportConfig,
     PredictConfig,
@@ -27,11 +21,8 @@ from unet3d.config.schema import (
     ScalingConfig,
     SimulateConfig,
     ViewConfig,
-    register_schema,
 )
 from unet3d.errors import ConfigError
-
-STOPPED = "stopped at once; the last checkpoint is kept"
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,8 @@ class Command:
 
     run: takes the key=value arguments and returns the exit code, None for 0.
     schema: its own settings. of_training: whether it takes those of train.py too.
-    stopped: the line that a signal ends it with.
+    stopped: the line that a signal ends it with. by_hydra: whether Hydra takes the arguments, with
+    options and a --help of its own.
     """
 
     name: str
@@ -50,9 +42,24 @@ class Command:
     schema: type | None = None
     of_training: bool = False
     stopped: str = "stopped"
+    by_hydra: bool = False
 
 
 # The commands. Each imports what it runs, so that `--help` stays fast.
+
+
+def _train(arguments: list[str]) -> None:
+    from unet3d.cli.hydra_start import run_hydra
+    from unet3d.cli.programs import train
+
+    run_hydra(train, arguments=arguments)
+
+
+def _sweep(arguments: list[str]) -> None:
+    from unet3d.cli.hydra_start import run_hydra
+    from unet3d.cli.programs import trial
+
+    run_hydra(trial, "sweep", arguments)
 
 
 def _predict(overrides: list[str]) -> None:
@@ -165,6 +172,27 @@ def _separate(keys: Iterable[str], overrides: list[str]) -> tuple[list[str], lis
 
 
 COMMANDS = (
+    Command(
+        "train",
+        _train,
+        "train a network and record the run, as train.py does",
+        (
+            "unet3d train data=msd data.root=<folder> epochs=100",
+            "unet3d train parallel=data nodes=4 batch_size=4",
+            "unet3d train resume=<run id>",
+        ),
+        by_hydra=True,
+    ),
+    Command(
+        "sweep",
+        _sweep,
+        "search over the settings of a training, as sweep.py does",
+        (
+            "unet3d sweep -m lr=1e-4,5e-4,1e-3 model.norm=batch,group",
+            "unet3d sweep -m experiment=paper_grid data.root=<folder> dry_run=true",
+        ),
+        by_hydra=True,
+    ),
     Command(
         "predict",
         _predict,
@@ -300,11 +328,14 @@ def main(arguments: list[str] | None = None) -> None:
     name, overrides = arguments[0], arguments[1:]
     command = {command.name: command for command in COMMANDS}.get(name)
     if command is None:
-        sys.exit(_fail(_not_a_command(name)))
+        sys.exit(fail(_not_a_command(name)))
+    if command.by_hydra:
+        command.run(overrides)
+        return
     if "-h" in overrides or "--help" in overrides:
         print(command_help(command))
         return
-    if code := _guarded(lambda: _start(command, overrides), command.stopped):
+    if code := guarded(lambda: _start(command, overrides), command.stopped):
         sys.exit(code)
 
 
@@ -329,7 +360,6 @@ def usage() -> str:
     lines += [
         "",
         "`unet3d <command> --help` shows examples and settings.",
-        "Training is `python train.py`, a sweep `python sweep.py`; both have a --help.",
     ]
     return "\n".join(lines)
 
@@ -344,80 +374,6 @@ def command_help(command: Command) -> str:
         lines += ["", "settings", settings_help(command.schema)]
     if command.of_training:
         also = "also takes" if command.schema is not None else "takes"
-        lines += ["", f"It {also} the settings of train.py: `python train.py --help` lists them."]
+        training = shlex.join(program("train"))
+        lines += ["", f"It {also} the settings of a training: `{training} --help` lists them."]
     return "\n".join(lines)
-
-
-def run_hydra(task: Callable[[Config, list[str]], Any], name: str = "config") -> None:
-    """Run `task(config, overrides)` under Hydra; a user's error is one line and exit code 2.
-
-    name: of the YAML file in conf/ to begin with.
-    """
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        from unet3d.config.help import program_help
-
-        print(program_help(name))
-        return
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-
-    register_schema()
-
-    @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
-    def main(composed: Any) -> Any:
-        overrides = list(HydraConfig.get().overrides.task)
-        # Guarded here as well: Hydra would print a line of its own above ours.
-        return _guarded(lambda: task(to_config(composed), overrides))
-
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, so that `_guarded` words them
-    sys.argv[1:] = _guarded(lambda: prepare_overrides(sys.argv[1:]))
-    _guarded(main)
-
-
-def _guarded(call: Callable[[], Any], stopped: str = STOPPED) -> Any:
-    """Call; an error that the user can mend becomes one line on stderr and exit code 2.
-
-    stopped: the line for a signal that the call does not handle, with its exit code.
-    """
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from unet3d.config.messages import below_null, explain
-    from unet3d.disk import disk_problem
-    from unet3d.distributed.stop import ignore_signals, stopped_by_signals
-    from unet3d.errors import DataError, RunError, RunStopped
-
-    try:
-        with stopped_by_signals(stopped):
-            return call()
-    except RunStopped as ended:
-        ignore_signals()  # while the interpreter ends, which takes a second with Ray
-        print(ended, file=sys.stderr)
-        sys.exit(ended.exit_code)
-    except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
-        sys.exit(130)
-    except (ConfigError, DataError, RunError) as error:
-        sys.exit(_fail(str(error)))
-    except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(_fail(explain(error)))
-    except MemoryError as error:
-        sys.exit(_fail(f"not enough memory ({error or 'MemoryError'}); free some, or choose less"))
-    except AssertionError as error:
-        if not below_null(error):
-            raise
-        sys.exit(_fail("data.phantom is of data=phantom; with another data set it has no settings"))
-    except Exception as error:
-        problem = disk_problem(error)
-        if problem is None:
-            raise
-        sys.exit(_fail(problem))
-
-
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,3 @@
+from unet3d.cli import main
+
+main()
