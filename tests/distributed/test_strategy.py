@@ -150,3 +150,30 @@ def test_a_peer_that_is_not_there_becomes_an_error(tmp_path: Path) -> None:
         lost.kill()
         lost.wait()
     assert told.stdout.split() == ["18.0", "DeadlineExceededError"]
+
+
+DETERMINISM = """
+import sys
+import tensorflow as tf
+from unet3d.config.compose import compose_config
+from unet3d.distributed.strategy import set_up_devices
+from unet3d.distributed.worker import WorkerContext
+
+set_up_devices(compose_config(sys.argv[1:]), WorkerContext())
+print(tf.config.experimental.tensor_float_32_execution_enabled())
+try:
+    tf.random.normal([1])  # an operation of which TensorFlow knows that it differs each time
+except RuntimeError as error:
+    print("refused" if "determinism is enabled" in str(error) else error)
+else:
+    print("allowed")
+"""
+
+
+@pytest.mark.parametrize(("wanted", "told"), [("true", "False refused"), ("false", "True allowed")])
+def test_deterministic_operations_are_enforced(wanted: str, told: str) -> None:
+    """TensorFlow itself then refuses what it cannot repeat, and does not round to TF32."""
+    command = [sys.executable, "-c", DETERMINISM, f"deterministic={wanted}"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == told.split(), done.stderr

@@ -24,11 +24,11 @@ COMMON = (
     *("model.norm=sync_batch", "batch_size=4", "augment=full", "optimizer.epsilon=1e-4"),
     *("optimizer.clip_norm=10", "optimizer.ema=0.9", "tracking.system_metrics=false"),
 )
-TWENTY_STEPS = (
+EIGHT_STEPS = (
     *(*COMMON, "augment.intensity_on=device"),
-    *("steps_per_epoch=1", "epochs=20", "val_every=20"),
+    *("steps_per_epoch=1", "epochs=8", "val_every=8"),
 )
-THREE_EPOCHS = (*COMMON, "steps_per_epoch=40", "epochs=3")
+THREE_EPOCHS = (*COMMON, "steps_per_epoch=20", "epochs=3")
 # Rounding grows. After 120 steps a run alone with one thread is 5e-3 away from itself with two, in
 # moving statistics of up to 10; two workers are up to 1.6e-2 away.
 LONG = 3e-2
@@ -63,9 +63,9 @@ def run_alone(tmp_path_factory: pytest.TempPathFactory, settings: tuple[str, ...
 
 
 @pytest.fixture(scope="module")
-def twenty_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20 epochs of one step each, so that the history holds the loss of every step."""
-    return run_alone(tmp_path_factory, TWENTY_STEPS)
+def eight_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8 epochs of one step each, so that the history holds the loss of every step."""
+    return run_alone(tmp_path_factory, EIGHT_STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +98,13 @@ def train_processes(driver: int) -> list[psutil.Process]:
     ids=["2 devices", "4 workers"],
 )
 def test_replicas_compute_what_one_computes(
-    tmp_path: Path, twenty_steps: Path, parallel: tuple[str, ...]
+    tmp_path: Path, eight_steps: Path, parallel: tuple[str, ...]
 ) -> None:
-    """Same seed and global batch, augmentation on: 20 steps, their weights, the validation."""
-    code, told = train(tmp_path, *TWENTY_STEPS, *parallel)
+    """Same seed and global batch, augmentation on: 8 steps, their weights, the validation."""
+    code, told = train(tmp_path, *EIGHT_STEPS, *parallel)
     assert code == 0, told
     assert "Traceback" not in told
-    assert_equal_training(tmp_path, twenty_steps)
+    assert_equal_training(tmp_path, eight_steps)
     run = client(tmp_path).get_run(only_run(tmp_path).name)
     replicas = parallel[-1].partition("=")[2]
     assert run.info.status == "FINISHED"
