@@ -33,6 +33,11 @@ class RunFolder:
         return self.path / "state.json"
 
     @property
+    def attempts(self) -> Path:
+        """How often a scheduler's job has begun at the step that the run has reached."""
+        return self.path / "attempts.json"
+
+    @property
     def description(self) -> Path:
         """The network's input sequences and output labels, in the Decathlon's format."""
         return self.path / "dataset.json"

@@ -79,6 +79,24 @@ def test_a_run_that_another_process_trains_is_waited_for(
         command(tmp_path)
 
 
+def test_a_job_that_never_comes_further_is_not_begun_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time may be too short for the start; a queue would begin it a hundred times."""
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    command(tmp_path)
+    (run,) = runs(tmp_path)
+    config = small_config(tmp_path, *TINY)
+    for _ in range(auto_resume.ATTEMPTS):
+        auto_resume.go_on(config, run)
+    with pytest.raises(RunError, match="begun 3 times at step 1 without a further one"):
+        auto_resume.go_on(config, run)
+    auto_resume.go_on(config, run)  # who types it again has mended something
+    monkeypatch.delenv("SLURM_JOB_ID")
+    for _ in range(auto_resume.ATTEMPTS + 1):
+        auto_resume.go_on(config, run)
+
+
 def test_commands_are_told_apart_by_what_shapes_the_result_by_names_and_by_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ side by side are two runs. The run keeps the command's key as a tag.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -18,13 +19,14 @@ from unet3d.config.schema import Config
 from unet3d.distributed.run_state import FINISHED, read_state
 from unet3d.distributed.writer import FORMER_SECONDS, check_free
 from unet3d.errors import RunError
-from unet3d.files import read_text
+from unet3d.files import read_text, write_text
 from unet3d.run_folder import RunFolder
 from unet3d.training.checkpoint import has_checkpoint, read_progress
 from unet3d.training.resume import keep_patch
 
 log = logging.getLogger(__name__)
 COMMAND_TAG = "unet3d.command"
+ATTEMPTS = 3  # of a job at the same step, after which it does not begin again
 
 
 def begun_run(config: Config) -> RunFolder | None:
@@ -60,7 +62,8 @@ def go_on(config: Config, begun: RunFolder | None) -> Config:
     """The settings to go on with the run that the command has begun, or to begin it.
 
     Waits for a process that still writes the run, such as that of the same job before it was
-    queued again. Raises RunError where that does not end.
+    queued again. Raises RunError where that does not end, or where the job begins again and again
+    without a step in between.
     """
     tags = {**config.tracking.tags, COMMAND_TAG: command_key(config)}
     config = replace(config, resume=None, tracking=replace(config.tracking, tags=tags))
@@ -70,9 +73,26 @@ def go_on(config: Config, begun: RunFolder | None) -> Config:
         )
         return config
     check_free(begun.state, f"run {begun.run_id} is being trained", FORMER_SECONDS)
+    if job(os.environ):
+        _count_attempt(begun)
     how = "goes on" if has_checkpoint(begun) else "has no checkpoint yet, and starts again"
     log.info("resume=auto: run %s %s", begun.run_id, how)
     return keep_patch(replace(config, resume=begun.run_id))
+
+
+def _count_attempt(begun: RunFolder) -> None:
+    """Raises RunError, once, when a job has begun too often at the step that the run is at."""
+    step = read_progress(begun).step if has_checkpoint(begun) else 0
+    before = json.loads(read_text(begun.attempts) or "{}")
+    count = before["count"] + 1 if before.get("step") == step else 1
+    if count > ATTEMPTS:
+        begun.attempts.unlink()
+        raise RunError(
+            f"run {begun.run_id} has begun {ATTEMPTS} times at step {step} without a further one, "
+            f"which would not change: {begun.log} tells why; the job's time must suffice for the "
+            "start and a step"
+        )
+    write_text(begun.attempts, json.dumps({"step": step, "count": count}))
 
 
 def began_by_itself(config: Config) -> bool:
