@@ -35,6 +35,7 @@ class RayTrialLauncher(RayLauncher):
                 tuple(overrides),
                 {k: v for k, v in map(split_override, overrides) if k in swept},
                 plain(config),
+                own_folder(self.config),
             )
             for number, (overrides, config) in enumerate(
                 zip(lists, configs, strict=True), start=initial_job_idx
@@ -84,6 +85,13 @@ class RayTrialLauncher(RayLauncher):
             "ray_init": OmegaConf.to_container(ray.init, resolve=True),
             "ray_remote": OmegaConf.to_container(ray.remote, resolve=True),
         }
+
+
+def own_folder(config: DictConfig | None) -> str:
+    """What --config-dir named on the command line, "" for nothing."""
+    assert config is not None
+    sources = config.hydra.runtime.config_sources
+    return next((source.path for source in sources if source.provider == "command-line"), "")
 
 
 def plain(config: SweepRunConfig) -> Any:

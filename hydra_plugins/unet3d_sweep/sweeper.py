@@ -34,7 +34,7 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Search sweep.trials times; returns how each trial of this command ended."""
-        from hydra_plugins.unet3d_sweep.launcher import RayTrialLauncher, plain
+        from hydra_plugins.unet3d_sweep.launcher import RayTrialLauncher, own_folder, plain
         from unet3d.errors import ConfigError
         from unet3d.sweep.plan import SweepPlan
         from unet3d.sweep.run import run_sweep
@@ -69,7 +69,8 @@ class OptunaSweeper(Sweeper):
             own = [f"{key}={_typed(value)}" for key, value in params.items()]
             config = launcher.compose([*fixed, *own])
             swept = {key.lstrip("+~"): _typed(value) for key, value in params.items()}
-            return Trial(number, tuple(filter_overrides([*fixed, *own])), swept, plain(config))
+            typed = tuple(filter_overrides([*fixed, *own]))
+            return Trial(number, typed, swept, plain(config), own_folder(self.config))
 
         corners = [make_trial(0, {k: end(d) for k, d in searched.items()}) for end in (_low, _high)]
         config = launcher.compose(corners[0].overrides)

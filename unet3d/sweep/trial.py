@@ -24,12 +24,16 @@ OF_THE_SWEEP = (
 
 @dataclass(frozen=True)
 class Trial:
-    """Settings of one training. swept: those that the sweep varies, as typed."""
+    """Settings of one training. swept: those that the sweep varies, as typed.
+
+    config_dir: the user's own folder of groups and presets, "" for none.
+    """
 
     number: int
     overrides: tuple[str, ...]
     swept: dict[str, str]
     config: Config
+    config_dir: str = ""
 
     @cached_property
     def key(self) -> str:
@@ -56,7 +60,8 @@ class Trial:
             own.append(f"data.patch={AUTO}")  # of a preset: the report puts in what it has chosen
         if any(o.startswith("data.regions={") for o in own):
             own = [o for o in own if o != "data.regions=null"]  # train.py puts it there itself
-        return train_command([*own, *replicas])
+        options = ["--config-dir", self.config_dir] if self.config_dir else []
+        return train_command([*options, *own, *replicas])
 
     def _is_needed_alone(self, key: str) -> bool:
         """Whether an override belongs to the training: how it is divided among replicas does."""
