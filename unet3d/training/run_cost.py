@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
-from functools import cache
 from itertools import cycle, islice, product
 from math import prod
-from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from unet3d.config.schema import AUTO, Config, DataConfig, ModelConfig
+from unet3d.config.schema import AUTO, Config, DataConfig
 from unet3d.datasets.read import with_regions
 from unet3d.errors import DataError
 from unet3d.inference.sliding_window import axis_starts, padded_shape
+from unet3d.planning.network_costs import network_costs
 from unet3d.planning.simulated import SimulatedTrial
 from unet3d.planning.timing import RunCost
 from unet3d.preprocessing.preprocess import find_store
@@ -24,9 +21,6 @@ from unet3d.preprocessing.store import Store
 from unet3d.sampling.patches import make_stream
 from unet3d.sampling.split import Split, make_split
 from unet3d.sampling.targets import make_targets
-
-if TYPE_CHECKING:
-    from unet3d.planning.cost import Cost
 
 BACKWARD = 2.0  # FLOPs of the backward pass for each of the forward pass
 PASSES = 3.0  # times that an activation is written or read: forward, and twice backward
@@ -56,7 +50,7 @@ def run_cost(config: Config, store: Store, split: Split, outputs: int) -> RunCos
         stride=model.stride,
     )
     shape = stream.patch_shape
-    one, two = _costs(json.dumps(asdict(model)), channels, outputs, shape)
+    one, two = network_costs(json.dumps(asdict(model)), channels, outputs, shape)
     forward, patch_memory = float(one.flops), float(two.training_bytes - one.training_bytes)
     validated = split.val[: config.validation.cases]
     windows = [_windows(store.cases[case].shape, patch, config) for case in validated]
@@ -126,35 +120,3 @@ def trials_like(configs: Sequence[Config], total: int) -> list[SimulatedTrial]:
         SimulatedTrial(f"trial {number}", cost)
         for number, cost in enumerate(islice(cycle(costs), total))
     ]
-
-
-@cache
-def _costs(
-    settings: str, channels: int, outputs: int, shape: tuple[int, int, int]
-) -> tuple[Cost, Cost]:
-    """The cost of a step on one patch, and on two. settings: of the network, as JSON."""
-    return _without_gpus().submit(_build_and_count, settings, channels, outputs, shape).result()
-
-
-@cache
-def _without_gpus() -> ProcessPoolExecutor:
-    """A process to build networks in, which takes no GPU's memory from the trials."""
-    return ProcessPoolExecutor(1, get_context("spawn"), _hide_gpus)
-
-
-def _hide_gpus() -> None:
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-
-
-def _build_and_count(
-    settings: str, channels: int, outputs: int, shape: tuple[int, int, int]
-) -> tuple[Cost, Cost]:
-    from unet3d.logs import quiet_start
-
-    with quiet_start():
-        from unet3d.models import build_model
-        from unet3d.planning.cost import training_cost
-    model = build_model(
-        ModelConfig(**json.loads(settings)), channels=channels, outputs=outputs, seed=0
-    )
-    return training_cost(model, shape, 1), training_cost(model, shape, 2)
