@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
+if TYPE_CHECKING:
+    import keras
 
 FLOAT32_BYTES = 4
 
@@ -41,6 +42,8 @@ def training_cost(
     Values count as float32, see `unet3d.planning.patch.step_cost` for mixed precision.
     slots: float32 values the optimizer keeps per weight (Adam 2, SGD with momentum 1).
     """
+    import keras  # here, as a process that only receives a `Cost` does without
+
     shapes = {id(tensor): (1, *patch_shape, tensor.shape[-1]) for tensor in model.inputs}
     flops, sizes = 0, []
     for layer in model.layers:
@@ -77,6 +80,8 @@ def layer_flops(layer: Any, shape: Any, output: tuple[int, ...]) -> int:
     A convolution applies its kernel once per output voxel, a transposed one once per input voxel.
     Other layers count as 0.
     """
+    import keras
+
     if isinstance(layer, keras.layers.Conv3DTranspose):
         voxels = prod(shape[1:-1])
     elif isinstance(layer, keras.layers.Conv3D):
