@@ -116,7 +116,7 @@ def autoscaled(
 
 
 def _wait_for_port(port: int, head: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while True:
         assert head.poll() is None and time.monotonic() < deadline
         try:

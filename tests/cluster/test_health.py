@@ -135,8 +135,8 @@ def test_real_actors_are_asked(tmp_path: Path, held_up: bool) -> None:
     try:
         remote: Any = ray.remote(Actor)
         actor = remote.options(max_concurrency=2).remote()
-        running = actor.train.remote(60)
-        watch, told, deadline = HealthWatch(limits), None, time.monotonic() + 60
+        running = actor.train.remote(300)
+        watch, told, deadline = HealthWatch(limits), None, time.monotonic() + 240
         while told is None and time.monotonic() < deadline:
             told = watch.look({0: actor})
             if held_up and watch.seen[0].progress.phase == STEP:

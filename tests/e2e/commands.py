@@ -55,7 +55,7 @@ train = run
 
 def wait_for(folder: Path, text: str, process: subprocess.Popen[str]) -> None:
     """Until `text` is in the output; fails with the output when the process ends before."""
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 420
     while text not in (told := (folder / "output").read_text()):
         ended = process.poll() is not None and text not in (folder / "output").read_text()
         assert not ended and time.monotonic() < deadline, told

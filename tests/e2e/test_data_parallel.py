@@ -131,7 +131,7 @@ def test_a_lost_worker_costs_nothing(tmp_path: Path, three_epochs: Path) -> None
         wait_for(tmp_path, told, process)
         time.sleep(0.5)
         train_processes(process.pid)[rank].send_signal(fault)
-    assert process.wait(timeout=200) == 0, (tmp_path / "output").read_text()
+    assert process.wait(timeout=400) == 0, (tmp_path / "output").read_text()
     told = (tmp_path / "output").read_text()
     assert "its process was killed or ended by itself" in told
     assert "worker 1 does not answer" in told
@@ -151,7 +151,7 @@ def test_ctrl_c_saves_and_leaves_no_process(tmp_path: Path, three_epochs: Path) 
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) > 3
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=100) == 128 + signal.SIGINT
+    assert process.wait(timeout=400) == 128 + signal.SIGINT
     told, run_id = (tmp_path / "output").read_text(), only_run(tmp_path).name
     assert f"go on with: python train.py resume={run_id}" in told
     _, alive = psutil.wait_procs(family, timeout=20)
@@ -196,7 +196,7 @@ def test_cluster_too_small_and_a_node_lost(
     process = start(tmp_path, *THREE_EPOCHS, *TWO_WORKERS, address, "parallel.elastic=true")
     wait_for(tmp_path, "epoch 1/3", process)
     cluster.remove_node(lost, allow_graceful=False)
-    assert process.wait(timeout=200) == 0, (tmp_path / "output").read_text()
+    assert process.wait(timeout=400) == 0, (tmp_path / "output").read_text()
     assert "continuing with 1 of 2 workers" in (tmp_path / "output").read_text()
     assert_equal_training(tmp_path, three_epochs, LONG)
 

@@ -213,7 +213,7 @@ def served(model: Path, folder: Path) -> Iterator[str]:
         )
     try:
         address = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not answers(address):
             told = (folder / "served").read_text()
             assert server.poll() is None and time.monotonic() < deadline, told

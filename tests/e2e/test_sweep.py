@@ -146,7 +146,7 @@ def test_killed_trials_and_a_killed_driver_cost_nothing(tmp_path: Path, undistur
 
 def wait_for_epochs(folder: Path, count: int) -> None:
     """Until each trial that runs has `count` epochs behind it."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         files = list((folder / "outputs" / "sweeps").glob("*/trials/*/epochs"))
         if len(files) == 2 and all(len(f.read_text().splitlines()) >= count for f in files):
@@ -167,7 +167,7 @@ def test_adaptive_search_stopped_by_ctrl_c_goes_on(tmp_path: Path) -> None:
     wait_for_epochs(tmp_path, 1)
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=100) == 128 + signal.SIGINT
+    assert process.wait(timeout=400) == 128 + signal.SIGINT
     assert "the same command resumes the sweep" in (tmp_path / "output").read_text()
     _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive

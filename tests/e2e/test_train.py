@@ -119,7 +119,7 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path, undisturbed: Path) 
     process = start(tmp_path, *FOUR_EPOCHS)
     wait_for(tmp_path, "epoch 1/4", process)
     process.terminate()
-    assert process.wait(timeout=120) == 128 + signal.SIGTERM
+    assert process.wait(timeout=400) == 128 + signal.SIGTERM
     run_id = only_run(tmp_path).name
     told = (tmp_path / "output").read_text()
     assert f"go on with: python train.py resume={run_id}" in told

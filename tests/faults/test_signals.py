@@ -36,7 +36,7 @@ def terminate_twice(process: subprocess.Popen[str]) -> int:
     process.terminate()
     time.sleep(0.3)
     process.terminate()
-    code = process.wait(timeout=120)
+    code = process.wait(timeout=400)
     assert not psutil.wait_procs(family, timeout=20)[1]
     return code
 
@@ -51,7 +51,7 @@ def statuses(folder: Path) -> set[str]:
 def test_sigterm_of_a_sweep(tmp_path: Path) -> None:
     """Its trials save; Ray's handler would abort it, with nothing saved and the run FAILED."""
     process = start(tmp_path, *LONG, "lr=1e-2,1e-3", base=("-m", *SMALL), program="sweep.py")
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 300
     while not list(tmp_path.glob("outputs/sweeps/*/trials/*/epochs")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
@@ -114,7 +114,7 @@ def test_the_end_of_the_terminal(tmp_path: Path) -> None:
         while b"epoch 3/500" not in told:
             told += os.read(ours, 4096)
         os.close(ours)
-        assert process.wait(timeout=120) == 129
+        assert process.wait(timeout=400) == 129
     log = (only_run(tmp_path) / "train.log").read_text()
     assert "epoch 1/500" in log
     assert (only_run(tmp_path) / "checkpoints" / "last.npz").exists()

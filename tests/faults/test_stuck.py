@@ -52,7 +52,7 @@ def fault(folder: Path, process: subprocess.Popen[str], code: str = HANG) -> Non
     """Have one worker run it in its training thread."""
     (folder / "written").write_text(code)
     (folder / "written").rename(folder / "fault")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (folder / "taken").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
@@ -60,7 +60,7 @@ def fault(folder: Path, process: subprocess.Popen[str], code: str = HANG) -> Non
 
 def wait_for_epoch(folder: Path, process: subprocess.Popen[str]) -> None:
     """Until a trial of a sweep has finished one."""
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 400
     while not list(folder.glob("outputs/sweeps/*/trials/*/epochs")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
@@ -79,7 +79,7 @@ def test_a_stuck_worker_of_a_job_is_noticed(tmp_path: Path) -> None:
     process = start(tmp_path, *settings, PYTHONPATH=python_path(tmp_path))
     wait_for(tmp_path, "epoch 1/6", process)
     fault(tmp_path, process)
-    assert process.wait(timeout=250) == 0, (tmp_path / "output").read_text()
+    assert process.wait(timeout=400) == 0, (tmp_path / "output").read_text()
     told = (tmp_path / "output").read_text()
     assert " is stuck in a step, at training/" in told and "at training/loop.py:" in told
     assert " run_epoch" in told and "restart 1 of at most 3" in told and "epoch 6/6" in told
@@ -93,7 +93,7 @@ def test_a_stuck_worker_of_a_job_is_ended_by_a_stop(tmp_path: Path) -> None:
     wait_for(tmp_path, "epoch 1/500", process)
     fault(tmp_path, process)
     process.terminate()
-    code, told = process.wait(timeout=120), (tmp_path / "output").read_text()
+    code, told = process.wait(timeout=400), (tmp_path / "output").read_text()
     assert code == 143, told
     run_id = only_run(tmp_path).name
     assert "is stuck in a step, at training/" in told and "at training/loop.py:" in told
@@ -124,7 +124,7 @@ def test_a_stuck_trial_of_a_sweep(tmp_path: Path, stopped: bool) -> None:
     fault(tmp_path, process)
     if stopped:
         process.terminate()
-    code, told = process.wait(timeout=250), (tmp_path / "output").read_text()
+    code, told = process.wait(timeout=400), (tmp_path / "output").read_text()
     assert code == (143 if stopped else 0), told
     assert "Traceback" not in told
     assert statuses(tmp_path) == ({"KILLED"} if stopped else {"FINISHED"})
@@ -140,7 +140,7 @@ def test_the_last_words_of_a_worker_are_shown(tmp_path: Path, kind: str) -> None
     """With Python's stack, as a crash in C++ leaves nothing else; it is tried again."""
     process = begin(tmp_path, kind)
     fault(tmp_path, process, CRASH)
-    code, told = process.wait(timeout=250), (tmp_path / "output").read_text()
+    code, told = process.wait(timeout=400), (tmp_path / "output").read_text()
     assert code == 0, told
     assert "wrote last:" in told and "  | a word of C++" in told
     assert "  | Fatal Python error: Aborted" in told
@@ -153,7 +153,7 @@ def test_out_of_memory_on_a_device_is_final(tmp_path: Path, kind: str) -> None:
     """One line with what to lower; it is not tried again."""
     process = begin(tmp_path, kind)
     fault(tmp_path, process, NO_MEMORY)
-    code, told = process.wait(timeout=250), (tmp_path / "output").read_text()
+    code, told = process.wait(timeout=400), (tmp_path / "output").read_text()
     assert "out of memory on CPU, with 1 at once of patch" in told, told
     assert "restart" not in told and "retry" not in told and "Traceback" not in told
     assert code == (2 if kind == "job" else 1)

@@ -55,7 +55,7 @@ def _listens(port: int) -> bool:
 
 
 def _wait(condition: object) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not condition() and time.monotonic() < deadline:  # type: ignore[operator]
         time.sleep(0.1)
     assert condition()  # type: ignore[operator]
