@@ -18,7 +18,7 @@ from unet3d.cluster.versions import check_nodes
 from unet3d.config.schema import AUTO, Config
 from unet3d.disk import check_writable
 from unet3d.distributed.gpus import check_gpus
-from unet3d.distributed.run_state import FAILED, KILLED
+from unet3d.distributed.run_state import FAILED, KILLED, RUNNING, read_state
 from unet3d.distributed.stop import StopRequest, stop_requests
 from unet3d.distributed.writer import FORMER_SECONDS, end_for
 from unet3d.errors import DataError, RunStopped
@@ -127,6 +127,9 @@ def _run(
 
     def record_stop(trial: Trial, run_id: str, reason: str) -> None:
         state = run_folder(plan.config.output_dir, run_id).state
+        known = read_state(state)
+        if known is not None and known.status != RUNNING:  # its own process has closed it
+            return
         if end_for(state, KILLED, reason, patience=CLOSE_SECONDS) and record is not None:
             record_or_warn(end_run, prepare(trial, run_id), KILLED, reason)
 

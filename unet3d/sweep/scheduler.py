@@ -241,8 +241,8 @@ def _end_attempt(sweep: Sweep, running: RunningTrial, outcome: AttemptOutcome) -
     }.get(outcome.kind, "failed")
     if state == "failed" and sweep.stop.asked and outcome.kind in AGAIN:
         state = "stopped"  # lost while it was stopping: the same command resumes it
-        if run_id:
-            sweep.record_stop(trial, run_id, f"stopped; {outcome.error}")
+    if state == "stopped" and run_id:  # whose last process may not have closed it
+        sweep.record_stop(trial, run_id, f"stopped; {outcome.error}".strip("; "))
     if state == "failed":
         run_id = sweep.record_failure(trial, run_id, outcome.error + outcome.output)
     result = TrialResult(
