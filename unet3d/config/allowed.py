@@ -117,3 +117,7 @@ WEB_ADDRESS = Rule(
     "an address that begins with http:// or https://",
 )
 CHECKSUM = Rule(_is_checksum, f"<algorithm>:<hex digits>, with one of {', '.join(HEX_DIGITS)}")
+TARGET = Rule(
+    lambda v: re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", v) is not None,
+    "the full name of a function or class, as in mylab.nets.build",
+)
