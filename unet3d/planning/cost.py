@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from unet3d.errors import ConfigError
+from unet3d.models.depthwise import DepthwiseConv3D
 
 FLOAT32_BYTES = 4
 
@@ -112,6 +113,8 @@ def layer_flops(layer: Any, shapes: dict[int, tuple[int, ...]], output: tuple[in
         voxels = prod(shapes[id(layer.input)][1:-1])
     elif isinstance(layer, keras.layers.Conv3D):
         voxels = prod(output[1:-1])
+    elif isinstance(layer, DepthwiseConv3D):  # computes each voxel before it leaves some out
+        voxels = prod(shapes[id(layer.input)][1:-1])
     else:
         return 0
     return 2 * voxels * prod(layer.kernel.shape)

@@ -61,6 +61,9 @@ class ModelConfig:
     params: dict[str, Any] = setting(
         {}, "model=own: arguments of your own for it, as in model.params.width=32", newer=True
     )
+    expansion: int = setting(
+        2, "mednext: by how much its blocks widen their channels", AT_LEAST_1, newer=True
+    )
 
     @property
     def stride(self) -> Sizes:
