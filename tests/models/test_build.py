@@ -186,7 +186,7 @@ def test_saved_model_loads(name: str, tmp_path: object) -> None:
     [
         (
             {"name": "vnet"},
-            "model.name: 'vnet' is not known; choose one of mednext, own, resunet, seg",
+            "model.name: 'vnet' is not known; choose one of mednext, own, ",
         ),
         (
             {"norm": "layer"},

@@ -33,7 +33,7 @@ def prepare_overrides(arguments: Iterable[str]) -> list[str]:
     for a number of more digits than any setting has.
     """
     given = list(arguments)
-    return [*_own_choices(given), *(new for argument in given for new in _prepare(argument))]
+    return [*(new for argument in given for new in _prepare(argument)), *_own_choices(given)]
 
 
 def _own_choices(arguments: Sequence[str]) -> list[str]:

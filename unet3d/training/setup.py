@@ -36,6 +36,7 @@ from unet3d.sampling.split_record import (
     new_record,
 )
 from unet3d.sampling.targets import Targets, make_targets
+from unet3d.training.fine_tuning import freeze, init_file, take_weights
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -143,6 +144,7 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     DataError for settings that do not fit each other, data or devices.
     """
     check_targets(config)
+    initial = init_file(config)
     store, targets, record = make_data(config)
     config = replace(config, data=with_regions(config.data, store.source))
     split = record.split
@@ -187,6 +189,9 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     steps = stream.steps_per_epoch * config.epochs
     xla = uses_xla(config, steps, strategy.num_replicas_in_sync)
     with strategy.scope():
+        if initial is not None:
+            take_weights(model, initial)
+        freeze(model, config.model.freeze)
         schedule = make_schedule(*scaled(config, replicas), stream.steps_per_epoch, config.epochs)
         state = make_state(
             model,

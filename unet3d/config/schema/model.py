@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from omegaconf import MISSING
 
-from unet3d.config.allowed import AT_LEAST_1, BELOW_1, TARGET, one_of, within
+from unet3d.config.allowed import AT_LEAST_1, BELOW_1, PATTERN, TARGET, one_of, within
 from unet3d.config.setting import setting
 
 Sizes = tuple[int, int, int]  # along x, y and z
@@ -63,6 +63,12 @@ class ModelConfig:
     )
     expansion: int = setting(
         2, "mednext: by how much its blocks widen their channels", AT_LEAST_1, newer=True
+    )
+    freeze: Optional[str] = setting(
+        None,
+        "regular expression of the names of layers that are not trained, as in enc.*; null: none",
+        PATTERN,
+        newer=True,
     )
 
     @property
