@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import keras
@@ -13,9 +12,10 @@ from tests.small import small_config
 from unet3d.config.compose import stored_config
 from unet3d.config.schema import ModelConfig
 from unet3d.errors import ConfigError, RunError
+from unet3d.inference.network import load_trained
 from unet3d.inference.weights import save_weights
 from unet3d.models import build_model
-from unet3d.training.fine_tuning import freeze, init_file, take_weights
+from unet3d.training.fine_tuning import begin_with, freeze, init_file, take_weights
 from unet3d.training.resume import resumed_config
 from unet3d.training.run import run_training
 
@@ -33,15 +33,15 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_fits_is_taken(weights: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With other sequences and outputs, the first and last layer begin anew, and the log says so."""
+def test_what_fits_is_taken(weights: Path) -> None:
+    """With other sequences and outputs, the first and last layer begin anew, as the log says."""
     model, before = network(4, 1, seed=1), network(4, 1, seed=1)
-    with caplog.at_level(logging.INFO):
-        initial = take_weights(model, weights)
+    initial = begin_with(model, weights, "dec.*")
     assert set(initial.anew) == {"enc0_0_conv", "logits0"}
-    assert "layer enc0_0_conv begins anew: (3, 3, 3, 2, 4) in the file, (3, 3, 3, 4, 4)" in (
-        caplog.text
+    assert "init: layer enc0_0_conv begins anew: (3, 3, 3, 2, 4) in the file, (3, 3, 3, 4, 4) " in (
+        "".join(initial.lines())
     )
+    assert initial.tags()["init.anew"] == "enc0_0_conv, logits0"
     source = network()
     for layer in model.layers:
         expected = (before if layer.name in initial.anew else source).get_layer(layer.name)
@@ -56,7 +56,7 @@ def test_all_of_the_same_network_is_taken(name: str, tmp_path: Path) -> None:
     source = network(**settings)
     save_weights(source, tmp_path / "a.weights.h5")
     model = network(seed=1, **settings)
-    assert not take_weights(model, tmp_path / "a.weights.h5").anew
+    assert not take_weights(model, tmp_path / "a.weights.h5")[1]
     for found, wanted in zip(model.get_weights(), source.get_weights(), strict=True):
         np.testing.assert_array_equal(found, wanted)
 
@@ -105,17 +105,17 @@ def test_a_run_begins_with_another(tmp_path: Path) -> None:
     (second,) = (run for run in (tmp_path / "runs").iterdir() if run != first)
     assert "layer logits0 begins anew" in (second / "train.log").read_text()
     assert stored_config(second / "config.yaml").init == first.name
-    with np.load(second / "checkpoints" / "last.npz") as file:
-        last = [file[name] for name in sorted(file.files) if name.startswith("model/")]
-    source = build_model(begun.model, channels=4, outputs=3, seed=0)
-    source.load_weights(first / "checkpoints" / "best.weights.h5")
-    same = {tuple(weight.shape): weight for weight in map(np.asarray, source.weights)}
-    kept = [w for w in map(np.asarray, source.get_layer("enc0_1_conv").weights)]
-    assert same and any(np.array_equal(kept[0], value) for value in last if value.ndim == 5)
+    source, tuned = (load_trained(run.name, str(tmp_path), 1).model for run in (first, second))
+    for layer in source.layers:
+        pairs = zip(layer.get_weights(), tuned.get_layer(layer.name).get_weights(), strict=True)
+        if layer.name.startswith("enc"):
+            assert all(np.array_equal(a, b) for a, b in pairs), layer.name
+    changed = [m.get_layer("dec0_0_conv").get_weights()[0] for m in (source, tuned)]
+    assert not np.array_equal(*changed)
     (first / "checkpoints" / "best.weights.h5").unlink()
     resumed = resumed_config(
         small_config(tmp_path, f"resume={second.name}", "epochs=3"), ["epochs=3"]
     )
     run_training(resumed)
-    with pytest.raises(RunError, match="init: other is not possible"):
-        resumed_config(small_config(tmp_path, f"resume={second.name}", "init=o"), ["init=other"])
+    with pytest.raises(RunError, match="init: o is not possible"):
+        resumed_config(small_config(tmp_path, f"resume={second.name}", "init=o"), ["init=o"])

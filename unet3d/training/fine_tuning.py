@@ -6,9 +6,9 @@ sequences and outputs.
 
 from __future__ import annotations
 
-import logging
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,6 @@ from unet3d.training.checkpoint import has_checkpoint
 if TYPE_CHECKING:
     import keras
 
-log = logging.getLogger(__name__)
 SHOWN = 8  # names in one line
 
 
@@ -49,18 +48,48 @@ def init_file(config: Config) -> Path | None:
 
 
 @dataclass(frozen=True)
-class Initial:
-    """Names of layers: those that got weights, and those that begin anew, with the reason."""
+class FineTuning:
+    """What a network has begun with, and what of it stays so.
 
-    taken: list[str]
-    anew: dict[str, str]
+    taken, anew: names of layers that got weights of `source`, and of those that did not, with the
+    reason; frozen: of layers that are not trained.
+    """
+
+    source: str = ""
+    taken: tuple[str, ...] = ()
+    anew: dict[str, str] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """For the log."""
+        if self.taken:
+            layers = len(self.taken) + len(self.anew)
+            yield f"init: {len(self.taken)} of {layers} layers from {self.source}"
+        for name, reason in self.anew.items():
+            yield f"init: layer {name} begins anew: {reason}"
+        if self.frozen:
+            yield f"model.freeze: {len(self.frozen)} layers are not trained: {_names(self.frozen)}"
+
+    def tags(self) -> dict[str, str]:
+        """For the run's record."""
+        lists = {"init.taken": self.taken, "init.anew": self.anew, "model.frozen": self.frozen}
+        return {name: ", ".join(layers) for name, layers in lists.items() if layers}
 
 
-def take_weights(model: keras.Model, path: Path) -> Initial:
+def begin_with(model: keras.Model, source: Path | None, pattern: str | None) -> FineTuning:
+    """Fill `model` from the weights of `source`, then freeze the layers of `pattern`.
+
+    Either may be None. Raises ConfigError as `take_weights` and `freeze` do.
+    """
+    taken, anew = take_weights(model, source) if source else ((), {})
+    return FineTuning(str(source or ""), taken, anew, freeze(model, pattern))
+
+
+def take_weights(model: keras.Model, path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
     """Give each layer of `model` the weights that a layer of its name has in the file, if they fit.
 
-    Says in the log which layers begin anew. Raises ConfigError for a file that cannot be read, and
-    where no layer fits.
+    Returns the layers that got some, and those that begin anew with the reason. Raises ConfigError
+    for a file that cannot be read, and where no layer fits.
     """
     stored = weights_by_layer(path)
     taken: list[str] = []
@@ -81,10 +110,7 @@ def take_weights(model: keras.Model, path: Path) -> Initial:
             f"init: {path}: no layer fits; the file has {_names(list(stored))}, and the network "
             f"{_names(list(anew))}; choose the model= and model.filters of that run"
         )
-    log.info("init: %d of %d layers from %s", len(taken), len(taken) + len(anew), path)
-    for name, reason in anew.items():
-        log.info("init: layer %s begins anew: %s", name, reason)
-    return Initial(taken, anew)
+    return tuple(taken), anew
 
 
 def weights_by_layer(path: Path) -> dict[str, list[np.ndarray]]:
@@ -121,14 +147,14 @@ def weights_by_layer(path: Path) -> dict[str, list[np.ndarray]]:
     return found
 
 
-def freeze(model: keras.Model, pattern: str | None) -> list[str]:
+def freeze(model: keras.Model, pattern: str | None) -> tuple[str, ...]:
     """Keep the layers whose whole name matches the regular expression as they are; their names.
 
     Their weights are not trained, and batch norms among them use the statistics that they have.
     Raises ConfigError where none matches, or nothing is left to train.
     """
     if pattern is None:
-        return []
+        return ()
     weighted = [layer for layer in model.layers if layer.weights]
     frozen = [layer for layer in weighted if re.fullmatch(pattern, layer.name)]
     names = _names([layer.name for layer in weighted])
@@ -138,18 +164,10 @@ def freeze(model: keras.Model, pattern: str | None) -> list[str]:
         layer.trainable = False
     if not model.trainable_variables:
         raise ConfigError(f"model.freeze: {pattern} leaves nothing to train, of {names}")
-    kept = sum(layer.count_params() for layer in frozen)
-    log.info(
-        "model.freeze: %d of %d layers, with %s of %s parameters, are not trained",
-        len(frozen),
-        len(weighted),
-        f"{kept:,}",
-        f"{model.count_params():,}",
-    )
-    return [layer.name for layer in frozen]
+    return tuple(layer.name for layer in frozen)
 
 
-def _names(names: list[str]) -> str:
+def _names(names: Sequence[str]) -> str:
     """Names in a line, the first and last of many."""
     if len(names) <= SHOWN:
         return ", ".join(names)

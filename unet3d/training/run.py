@@ -224,6 +224,8 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
     if setup.plan:
         log.info("data.patch=auto: %s", setup.plan)
     log.info("%s on %s: %s", network_name(config.model), setup.device, _cost_in_words(setup))
+    for line in setup.fine_tuning.lines():
+        log.info("%s", line)
     arithmetic = _arithmetic(setup)
     log.info("arithmetic: %s", ", ".join(f"{name} {value}" for name, value in arithmetic.items()))
     worker, replicas = setup.worker, setup.strategy.num_replicas_in_sync
@@ -247,6 +249,7 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
             "parallel.restarts": str(worker.restarts),
         }
         | arithmetic
+        | setup.fine_tuning.tags()
     )
     if worker.job_folder and (changes := worker.job_folder.regroupings()):
         shown = [f"epoch {epoch}: {before} -> {after} devices" for epoch, before, after in changes]

@@ -36,7 +36,7 @@ from unet3d.sampling.split_record import (
     new_record,
 )
 from unet3d.sampling.targets import Targets, make_targets
-from unet3d.training.fine_tuning import freeze, init_file, take_weights
+from unet3d.training.fine_tuning import FineTuning, begin_with, init_file
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -63,6 +63,7 @@ class Setup:
     baseline: float  # patches/s of run parallel.baseline; 0 without one
     plan: str  # what data.patch=auto has chosen and why; "" without it
     xla: bool  # whether XLA compiles the step
+    fine_tuning: FineTuning  # what the network has begun with
 
     @property
     def val_cases(self) -> tuple[str, ...]:
@@ -189,9 +190,7 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     steps = stream.steps_per_epoch * config.epochs
     xla = uses_xla(config, steps, strategy.num_replicas_in_sync)
     with strategy.scope():
-        if initial is not None:
-            take_weights(model, initial)
-        freeze(model, config.model.freeze)
+        fine_tuning = begin_with(model, initial, config.model.freeze)
         schedule = make_schedule(*scaled(config, replicas), stream.steps_per_epoch, config.epochs)
         state = make_state(
             model,
@@ -213,6 +212,7 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
         baseline_speed(config),
         plan,
         xla,
+        fine_tuning,
     )
 
 
