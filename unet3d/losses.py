@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from unet3d.config.schema import LossConfig
+from unet3d.config.target import OWN, call_target
 from unet3d.errors import ConfigError
 
 SPATIAL = (1, 2, 3)
@@ -51,14 +52,41 @@ def make_loss(
             fn_weight=loss.fn_weight,
         ),
     }
-    if loss.name not in losses:
-        raise ConfigError(
-            f"loss.name: {loss.name!r} is not known; choose one of {', '.join(sorted(losses))}"
-        )
-    chosen = losses[loss.name]
+    if loss.name == OWN:
+        chosen: Loss = partial(own_loss, loss, exclusive)
+    elif loss.name in losses:
+        chosen = losses[loss.name]
+    else:
+        names = ", ".join(sorted([*losses, OWN]))
+        raise ConfigError(f"loss.name: {loss.name!r} is not known; choose one of {names}")
     if ignores:
         chosen = partial(ignoring, chosen, exclusive, loss.name in VOXEL_MEANS)
     return deep_supervision(chosen, level_stride)
+
+
+def own_loss(settings: LossConfig, exclusive: bool, truth: Any, logits: Any) -> Any:
+    """What `loss._target_` returns for (truth, logits, exclusive=..., its own arguments).
+
+    Raises ConfigError, with what is expected, unless that is float32 (batch,).
+    """
+    key, target = "loss._target_", settings._target_
+    truth, logits = as_float32(truth, logits)
+    value = call_target(key, target, settings.params, truth, logits, exclusive=exclusive)
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", type(value).__name__)
+    if shape is None or len(shape) != 1 or shape[0] != truth.shape[0] or dtype != tf.float32:
+        raise ConfigError(
+            f"{key}: {target} returned {getattr(dtype, 'name', dtype)} of shape {shape}; one "
+            "float32 value for each sample, of shape (batch,), is expected"
+        )
+    return value
+
+
+def check_loss(settings: LossConfig, exclusive: bool, outputs: int) -> None:
+    """ConfigError for a loss of the user's own that does not return one value a sample."""
+    if settings.name == OWN:
+        logits = tf.zeros((2, 8, 8, 8, outputs))
+        truth = tf.one_hot(tf.zeros(logits.shape[:-1], tf.int32), outputs)
+        own_loss(settings, exclusive, truth, logits)
 
 
 def ignoring(loss: Loss, exclusive: bool, voxel_mean: bool, truth: Any, logits: Any) -> Any:

@@ -37,6 +37,8 @@ def test_every_option_of_every_group_composes() -> None:
     for group, option in options:
         needs_root = group == "data" and option in ("msd", "nnunet", "table", "folders")
         extra = ["data.root=x"] if needs_root else []
+        if option == "own":
+            extra = [f"{group}._target_=a.b"]
         config = compose_config([f"{group}={option}", *extra])
         if hasattr(config, group):
             assert getattr(config, group).name == option

@@ -25,7 +25,10 @@ from unet3d.errors import ConfigError
             ["optimizer=sgd", "optimizer.beta_2=0.9"],
             "optimizer.beta_2 is not a setting of the chosen optimizer",
         ),
-        (["model=unt"], "model: 'unt' does not exist; choose one of resunet, unet3d"),
+        (
+            ["model=unt"],
+            "model: 'unt' does not exist; choose one of mednext, own, resunet, ",
+        ),
         (["parallel=other"], "parallel: 'other' does not exist; choose one of"),
         (["lr=abc"], "lr: 'abc' does not fit; it must be a number"),
         (["epochs=1.5"], "epochs: '1.5' does not fit; it must be a whole number"),

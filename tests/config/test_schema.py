@@ -19,6 +19,8 @@ ALL = [getattr(schema, name) for name in schema.__all__ if name.endswith("Config
 BAD: dict[str, Any] = {  # a value that each rule refuses, by the words of the rule
     "a share from 0 to 1, or a whole number": 1.5,
     "above 0": 0,
+    "a regular expression": "enc(",
+    "the full name of a function or class, as in mylab.nets.build": "build",
     "0 or more": -1,
     "1 or more": 0,
     "2 or more": 1,

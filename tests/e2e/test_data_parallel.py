@@ -181,9 +181,7 @@ def node_without_driver(cluster: Any) -> Any:
     return next(node for node in cluster.worker_nodes if node.node_id != used)
 
 
-def test_cluster_too_small_and_a_node_lost(
-    tmp_path: Path, two_epochs: Path, cluster: Any
-) -> None:
+def test_cluster_too_small_and_a_node_lost(tmp_path: Path, two_epochs: Path, cluster: Any) -> None:
     """Too few nodes is one line; with parallel.elastic a run goes on with the nodes left."""
     address = f"parallel.address={cluster.address}"
     code, told = train(tmp_path, *COMMON, "batch_size=6", "parallel=data", "nodes=3", address)

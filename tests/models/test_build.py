@@ -9,11 +9,15 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from unet3d.config.compose import compose_config
 from unet3d.config.schema import ModelConfig
 from unet3d.errors import ConfigError
 from unet3d.models import build_model
 from unet3d.models.blocks import dividing_groups
+from unet3d.models.depthwise import DepthwiseConv3D
+from unet3d.models.resample import LinearUpsampling, ZeroInsertion
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +25,10 @@ def float32_policy() -> Iterator[None]:
     """Leaves Keras' global precision as it was."""
     yield
     keras.config.set_dtype_policy("float32")
+
+
+NAMES = ["unet3d", "resunet", "segresnet", "mednext"]
+FIRST = {"unet3d": "enc0_0_conv"}  # layer; of the others a stem
 
 
 def small(**settings: object) -> ModelConfig:
@@ -31,7 +39,7 @@ def image(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ["unet3d", "resunet"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("norm", ["batch", "group", "instance", "none"])
 def test_any_size_gives_logits_of_that_size(name: str, norm: str) -> None:
     """One set of weights serves training patches and whole volumes, with every norm."""
@@ -42,15 +50,13 @@ def test_any_size_gives_logits_of_that_size(name: str, norm: str) -> None:
         assert np.isfinite(np.asarray(logits)).all()
 
 
-@pytest.mark.parametrize("name", ["unet3d", "resunet"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("norm", ["batch", "instance"])
 def test_logits_are_float32_in_mixed_precision(name: str, norm: str) -> None:
     """A loss on 16-bit logits would lose small probabilities."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = build_model(small(name=name, norm=norm, dropout=0.1), channels=1, outputs=2, seed=0)
-    assert model.get_layer("enc0_0_conv" if name == "unet3d" else "stem_conv").compute_dtype == (
-        "bfloat16"
-    )
+    assert model.get_layer(FIRST.get(name, "stem_conv")).compute_dtype == "bfloat16"
     assert model(image(1, 8, 8, 8, 1), training=True).dtype == "float32"
 
 
@@ -63,7 +69,7 @@ def test_outputs_are_logits() -> None:
     assert not np.allclose(logits.sum(-1), 1)
 
 
-@pytest.mark.parametrize("name", ["unet3d", "resunet"])
+@pytest.mark.parametrize("name", NAMES)
 def test_weights_depend_on_the_seed_alone(name: str) -> None:
     """Replicas, resumed runs and later models of one process start from the same weights."""
     keras.utils.set_random_seed(1)
@@ -97,12 +103,53 @@ def test_convolution_has_a_bias_only_without_a_norm() -> None:
         assert model.get_layer("enc0_0_conv").use_bias is bias
 
 
-@pytest.mark.parametrize("name", ["unet3d", "resunet"])
+@pytest.mark.parametrize("name", NAMES)
 def test_deep_supervision_lists_logits_finest_first(name: str) -> None:
     """The loss pairs level i with the truth at every 2**i-th voxel."""
     model = build_model(small(name=name, deep_supervision=True), channels=1, outputs=2, seed=0)
     logits = model(image(1, 16, 8, 8, 1), training=True)
     assert [tuple(level.shape) for level in logits] == [(1, 16, 8, 8, 2), (1, 8, 4, 4, 2)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_axes_may_be_pooled_apart(name: str) -> None:
+    """A coarse axis keeps its voxels at the first level, on every network."""
+    model = build_model(
+        small(name=name, strides=[[2, 2, 1], [2, 2, 2]], kernels=[[3, 3, 1], [3] * 3, [3] * 3]),
+        channels=1,
+        outputs=2,
+        seed=0,
+    )
+    assert model(image(1, 8, 4, 2, 1)).shape == (1, 8, 4, 2, 2)
+
+
+def test_parameters_are_those_of_the_papers_code() -> None:
+    """MONAI's SegResNet of 8 filters has 1,176,186; MedNeXt-S, by its paper, 5.6 million."""
+    segresnet = compose_config(["model=segresnet", "model.filters=8"]).model
+    assert build_model(segresnet, channels=1, outputs=2, seed=0).count_params() == 1_176_186
+    mednext = build_model(compose_config(["model=mednext"]).model, channels=1, outputs=3, seed=0)
+    assert round(mednext.count_params() / 1e6, 1) == 5.6
+
+
+def test_upsampling_is_linear_between_voxels() -> None:
+    """As SciPy's, whose voxels' centres lie alike."""
+    x = image(1, 3, 4, 2, 2)
+    found = np.asarray(LinearUpsampling((2, 2, 1))(x))[0]
+    for channel in range(2):
+        wanted = ndimage.zoom(
+            x[0, ..., channel], (2, 2, 1), order=1, mode="nearest", grid_mode=True
+        )
+        np.testing.assert_allclose(found[..., channel], wanted, atol=1e-6)
+
+
+def test_the_depthwise_convolution_is_one() -> None:
+    """Each channel alone, as SciPy computes it; a stride keeps the first voxel."""
+    x = image(1, 6, 5, 4, 3)
+    layer = DepthwiseConv3D((3, 3, 3), (2, 1, 2), seed=0)
+    found, kernel = np.asarray(layer(x))[0], np.asarray(layer.kernel)[..., 0]
+    for channel in range(3):
+        wanted = ndimage.correlate(x[0, ..., channel], kernel[..., channel], mode="constant")
+        np.testing.assert_allclose(found[..., channel], wanted[::2, :, ::2], atol=1e-5)
 
 
 def test_dropout_acts_in_training_only() -> None:
@@ -121,21 +168,26 @@ def test_instance_norm_sees_one_sample_at_a_time() -> None:
     np.testing.assert_allclose(both[:1], model(x[:1], training=True), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["unet3d", "resunet"])
+@pytest.mark.parametrize("name", NAMES)
 def test_saved_model_loads(name: str, tmp_path: object) -> None:
-    """A checkpoint in Keras' own format needs no code of ours to be read."""
+    """A checkpoint in Keras' own format needs no code of ours to be read, but for new layers."""
     settings = small(name=name, norm="group", activation="leaky_relu", dropout=0.1)
     model = build_model(settings, channels=1, outputs=2, seed=0)
     path = f"{tmp_path}/model.keras"
     model.save(path)
     x = image(1, 8, 8, 8, 1)
-    np.testing.assert_array_equal(keras.models.load_model(path)(x), model(x))
+    own = (DepthwiseConv3D, LinearUpsampling, ZeroInsertion)
+    objects = {kind.__name__: kind for kind in own} if name in ("segresnet", "mednext") else None
+    np.testing.assert_array_equal(keras.models.load_model(path, objects)(x), model(x))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "vnet"}, "model.name: 'vnet' is not known; choose one of resunet, unet3d"),
+        (
+            {"name": "vnet"},
+            "model.name: 'vnet' is not known; choose one of mednext, own, ",
+        ),
         (
             {"norm": "layer"},
             "model.norm: 'layer' is not known; choose one of batch, sync_batch, group, instance, ",

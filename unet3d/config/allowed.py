@@ -64,6 +64,14 @@ def _is_checksum(value: str) -> bool:
     return len(digits) == HEX_DIGITS.get(algorithm) and set(digits) <= set(string.hexdigits)
 
 
+def _is_pattern(value: str) -> bool:
+    try:
+        re.compile(value)
+    except re.error:
+        return False
+    return bool(value)
+
+
 POSITIVE = Rule(lambda v: v > 0, "above 0")
 AT_LEAST_0 = at_least(0)
 AT_LEAST_1 = at_least(1)
@@ -117,3 +125,8 @@ WEB_ADDRESS = Rule(
     "an address that begins with http:// or https://",
 )
 CHECKSUM = Rule(_is_checksum, f"<algorithm>:<hex digits>, with one of {', '.join(HEX_DIGITS)}")
+TARGET = Rule(
+    lambda v: re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", v) is not None,
+    "the full name of a function or class, as in mylab.nets.build",
+)
+PATTERN = Rule(lambda v: _is_pattern(v), "a regular expression")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 from unet3d.config.schema import SCHEMAS
+from unet3d.config.target import OWN
 from unet3d.config.typed import is_text, setting_types
 from unet3d.config.walk import settings_by_group
 from unet3d.errors import ConfigError
 
 GRAMMAR = frozenset("'\"()[]{}$\\")  # a value with one of these is written in Hydra's grammar
 PLACE = re.compile(r"\{\w+\}")  # of a pattern of files, such as {case}; no dictionary of Hydra's
+OWN_GROUPS = ("model", "loss", "optimizer")  # whose choice `own` takes a _target_ and params
 PLAIN = re.compile(r"[A-Za-z0-9_/.+%*@?|:-]+")  # what Hydra takes without quotes
 OTHER_THAN_TEXT = re.compile(
     r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d[\d_]*)?|[+-]?(inf|nan)|true|false", re.IGNORECASE
@@ -31,7 +33,15 @@ def prepare_overrides(arguments: Iterable[str]) -> list[str]:
     data.root=~/scans, and would merge data.regions={...} with the data set's. Raises ConfigError
     for a number of more digits than any setting has.
     """
-    return [prepared for argument in arguments for prepared in _prepare(argument)]
+    given = list(arguments)
+    return [*(new for argument in given for new in _prepare(argument)), *_own_choices(given)]
+
+
+def _own_choices(arguments: Sequence[str]) -> list[str]:
+    """The choice `own` of each group with a `_target_` for which none is typed."""
+    keys = [argument.partition("=")[0].lstrip("+") for argument in arguments]
+    groups = [group for group in OWN_GROUPS if f"{group}._target_" in keys and group not in keys]
+    return [f"{group}={OWN}" for group in groups]
 
 
 def _prepare(argument: str) -> list[str]:
@@ -39,6 +49,8 @@ def _prepare(argument: str) -> list[str]:
     key = typed.lstrip("+")
     if not equals:
         return [argument]
+    if key.startswith(tuple(f"{group}.params." for group in OWN_GROUPS)):
+        return [f"++{key}={value}"]  # Hydra adds it to the mapping, or replaces it there
     if is_text_setting(key):
         return [f"{typed}={_as_text(value, key in _path_settings())}"]
     if TOO_MANY_DIGITS.search(value):

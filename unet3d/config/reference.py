@@ -40,6 +40,7 @@ TYPES: dict[Any, str] = {
     list[int]: "whole numbers",
     list[float]: "numbers",
     dict[str, str]: "mapping",
+    dict[str, Any]: "mapping",
     Any: "as described",
 }
 COLUMNS = ("setting", "type", "default", "description", "allowed")

@@ -7,7 +7,9 @@ import re
 from typing import Any
 
 from unet3d.config.allowed import is_name
+from unet3d.config.command_line import OWN_GROUPS
 from unet3d.config.schema import AUTO, NORMALIZE, Config, ModelConfig
+from unet3d.config.target import OWN
 from unet3d.config.walk import check_values
 from unet3d.errors import ConfigError
 from unet3d.machine import machine_memory
@@ -32,9 +34,27 @@ def check_config(config: Config) -> None:
     check_regions(config.data.regions)
     check_labels(config.data.labels)
     check_normalize(config.data.normalize)
+    _check_targets(config)
     _check_topology(config.model)
     _check_patch(config.data.patch, config.model)
     _check_batch_memory(config)
+
+
+def _check_targets(config: Config) -> None:
+    """ConfigError for a `_target_` beside a network, loss or optimizer of ours, or none of own."""
+    for group in OWN_GROUPS:
+        settings: Any = getattr(config, group)
+        target, own = getattr(settings, "_target_", None), settings.name == OWN
+        if own and target is None:
+            raise ConfigError(
+                f"{group}._target_: is not set; {group}=own needs a function of your own, as in "
+                f"{group}._target_=mylab.nets.build"
+            )
+        if not own and (target is not None or getattr(settings, "params", None)):
+            key = "_target_" if target is not None else "params"
+            raise ConfigError(
+                f"{group}.{key}: is not possible with {group}={settings.name}; type {group}=own"
+            )
 
 
 def _check_parallel(config: Config) -> None:

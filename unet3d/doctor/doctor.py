@@ -17,7 +17,7 @@ from unet3d.distributed.worker import SINGLE_WORKER
 from unet3d.doctor.data_report import draw_picture, print_fingerprint, suggestions
 from unet3d.doctor.gpus import gpu_rows
 from unet3d.errors import ConfigError
-from unet3d.models import build_model
+from unet3d.models import build_model, network_name
 from unet3d.planning.memory import GB, replica_memory
 from unet3d.planning.patch import (
     format_sizes,
@@ -133,7 +133,7 @@ def _replicas(config: Config) -> tuple[int, int]:
 
 
 def _network_rows(config: Config, model: Any, store: Store | None) -> Iterator[tuple[str, str]]:
-    yield "network", f"{config.model.name}, {model.count_params():,} parameters"
+    yield "network", f"{network_name(config.model)}, {model.count_params():,} parameters"
     patch = config.data.patch
     if patch is None:
         yield "memory to train", "data.patch=null depends on the largest volume; see train.log"

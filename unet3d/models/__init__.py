@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from unet3d.config.schema import ModelConfig
+from unet3d.config.target import OWN
 from unet3d.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
 NETWORKS: dict[str, str] = {
     "unet3d": "unet3d.models.unet3d",
     "resunet": "unet3d.models.resunet",
+    "segresnet": "unet3d.models.segresnet",
+    "mednext": "unet3d.models.mednext",
+    OWN: "unet3d.models.own",
 }
+
+
+def network_name(model: ModelConfig) -> str:
+    """The network in a word: its choice, or the function that builds it."""
+    return model._target_ or model.name
 
 
 def build_model(model: ModelConfig, *, channels: int, outputs: int, seed: int) -> keras.Model:

@@ -15,14 +15,16 @@ import numpy as np
 from keras import layers, ops
 
 from unet3d.config.schema import ModelConfig
+from unet3d.config.target import OWN
 from unet3d.models import build_model
 
+FOLDED = ("unet3d", "resunet")  # each norm follows the convolution of its name, and nothing else
 VECTOR_CHANNELS = 16  # output channels that oneDNN computes at once; with fewer, lanes idle
 
 
 def can_fold(model: ModelConfig) -> bool:
     """Whether `fold_norms` applies: to norms whose statistics are fixed once training has ended."""
-    return model.norm in ("batch", "sync_batch")
+    return model.name in FOLDED and model.norm in ("batch", "sync_batch")
 
 
 def fold_norms(network: keras.Model, model: ModelConfig) -> keras.Model:
@@ -55,8 +57,11 @@ def fold_norms(network: keras.Model, model: ModelConfig) -> keras.Model:
 def pair_convolutions(network: keras.Model, model: ModelConfig) -> keras.Model:
     """A network whose convolutions with few filters are `PairedConv3D`; weights are copied.
 
-    network: built of `model`, with norms or without.
+    network: built of `model`, with norms or without. A network of the user's own stays as it is:
+    its layers do not say which level they are of.
     """
+    if model.name == OWN:
+        return network
 
     def clone(layer: Any) -> Any:
         if _gains_from_pairs(layer, model):

@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import keras
+import keras
+
+from unet3d.errors import ConfigError
+from unet3d.models.depthwise import DepthwiseConv3D
+from unet3d.planning.step_cost import Cost
 
 FLOAT32_BYTES = 4
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The cost of a network at one patch shape and batch size.
-
-    parameters: weights, the norms' moving statistics included.
-    flops: of one forward pass of one patch, a multiply-add counted as 2; convolutions only, as the
-        rest is below 2%.
-    activation_bytes: the outputs of all layers for a batch, which backpropagation needs again.
-    training_bytes: weights, gradients, optimizer slots, activations and the two largest gradients
-        of activations; an estimate, since the runtime adds its own workspace.
-    """
-
-    parameters: int
-    flops: int
-    activation_bytes: int
-    training_bytes: int
 
 
 def training_cost(
@@ -40,18 +24,21 @@ def training_cost(
     """The cost of training `model`, a functional Keras model, on patches of `patch_shape` voxels.
 
     Values count as float32, see `unet3d.planning.patch.step_cost` for mixed precision.
-    slots: float32 values the optimizer keeps per weight (Adam 2, SGD with momentum 1).
+    slots: float32 values the optimizer keeps per weight (Adam 2, SGD with momentum 1). Raises
+    ConfigError for a network whose layers hold what cannot be counted.
     """
-    import keras  # here, as a process that only receives a `Cost` does without
-
-    shapes = {id(tensor): (1, *patch_shape, tensor.shape[-1]) for tensor in model.inputs}
+    uncounted = what_is_not_counted(model)
+    if uncounted:
+        raise ConfigError(
+            f"model: the memory and time of {model.name} cannot be computed, as {uncounted}; type "
+            "data.patch=[x,y,z] and another parallel= than auto"
+        )
+    operations = _operations(model)
+    shapes = _output_shapes(model, operations, patch_shape)
     flops, sizes = 0, []
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        shape, output = layer_shapes(layer, shapes)
-        shapes[id(layer.output)] = output
-        flops += layer_flops(layer, shape, output)
+    for operation in operations:
+        output = shapes[id(operation.output)]
+        flops += layer_flops(operation, shapes, output)
         sizes.append(prod(output) * FLOAT32_BYTES * batch_size)
     trainable = sum(prod(weight.shape) for weight in model.trainable_weights)
     parameters = model.count_params()
@@ -64,28 +51,52 @@ def training_cost(
     )
 
 
-def layer_shapes(layer: Any, shapes: dict[int, tuple[int, ...]]) -> tuple[Any, tuple[int, ...]]:
-    """Input shape (a list of them where a layer merges) and output shape of one layer."""
-    source = layer.input
-    if isinstance(source, (list, tuple)):
-        shape: Any = [shapes[id(tensor)] for tensor in source]
-    else:
-        shape = shapes[id(source)]
-    return shape, tuple(layer.compute_output_shape(shape))
+def what_is_not_counted(model: keras.Model) -> str:
+    """Why the cost of a network of the user's own is not known; "" where it is.
+
+    What computes must stand in the graph once, as a layer or operation of Keras' or of ours.
+    """
+    for operation in _operations(model):
+        own = type(operation).__module__.partition(".")[0] not in ("keras", "unet3d")
+        if own or isinstance(operation, keras.Model):
+            return f"its layer {operation.name} ({type(operation).__name__}) may hold others"
+        try:
+            several = isinstance(operation.output, (list, tuple))
+        except (AttributeError, ValueError):  # of a layer that is called more than once
+            several = True
+        if several:
+            return f"its layer {operation.name} is used more than once, or has several outputs"
+    return ""
 
 
-def layer_flops(layer: Any, shape: Any, output: tuple[int, ...]) -> int:
+def _operations(model: keras.Model) -> list[Any]:
+    """What the graph of a network computes: its layers, and operations such as x + y."""
+    return [one for one in model.operations if not isinstance(one, keras.layers.InputLayer)]
+
+
+def _output_shapes(
+    model: keras.Model, operations: Sequence[Any], patch_shape: Sequence[int]
+) -> dict[int, tuple[int, ...]]:
+    """The shapes for one patch of the image and of each operation's output, by the tensor's id."""
+    outputs = [operation.output for operation in operations]
+    image = keras.KerasTensor((1, *patch_shape, model.inputs[0].shape[-1]))
+    found = keras.Model(model.inputs, outputs).compute_output_spec(image)
+    shapes = {id(out): tuple(spec.shape) for out, spec in zip(outputs, found, strict=True)}
+    return shapes | {id(model.inputs[0]): tuple(image.shape)}
+
+
+def layer_flops(layer: Any, shapes: dict[int, tuple[int, ...]], output: tuple[int, ...]) -> int:
     """Operations of one patch through a convolution, from its kernel and the shapes.
 
     A convolution applies its kernel once per output voxel, a transposed one once per input voxel.
     Other layers count as 0.
     """
-    import keras
-
     if isinstance(layer, keras.layers.Conv3DTranspose):
-        voxels = prod(shape[1:-1])
+        voxels = prod(shapes[id(layer.input)][1:-1])
     elif isinstance(layer, keras.layers.Conv3D):
         voxels = prod(output[1:-1])
+    elif isinstance(layer, DepthwiseConv3D):  # computes each voxel before it leaves some out
+        voxels = prod(shapes[id(layer.input)][1:-1])
     else:
         return 0
     return 2 * voxels * prod(layer.kernel.shape)

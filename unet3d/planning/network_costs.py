@@ -16,7 +16,7 @@ from unet3d.config.schema import ModelConfig
 from unet3d.logs import quiet_start
 
 if TYPE_CHECKING:
-    from unet3d.planning.cost import Cost
+    from unet3d.planning.step_cost import Cost
 
 
 @cache

@@ -18,7 +18,7 @@ from unet3d.preprocessing.store import Store
 from unet3d.sampling.split import Split
 
 if TYPE_CHECKING:
-    from unet3d.planning.cost import Cost
+    from unet3d.planning.step_cost import Cost
 
 
 def resolve_patch(

@@ -6,7 +6,8 @@ from typing import Any
 
 import keras
 
-from unet3d.config.schema import OptimizerConfig
+from unet3d.config.schema import OptimizerConfig, OwnOptimizerConfig
+from unet3d.config.target import OWN, call_target
 from unet3d.errors import ConfigError, RunError
 
 # Weight decay pulls kernels to zero; for a norm's scale or a bias that only loses capacity.
@@ -66,9 +67,25 @@ def _named(
                 weight_decay=settings.weight_decay,
             )
         )
+    if settings.name == OWN:
+        return undecayed(_own(settings, schedule))
     raise ConfigError(
-        f"optimizer.name: {settings.name!r} is not known; choose one of adam, adamw, sgd"
+        f"optimizer.name: {settings.name!r} is not known; choose one of adam, adamw, own, sgd"
     )
+
+
+def _own(
+    optimizer: OwnOptimizerConfig, schedule: keras.optimizers.schedules.LearningRateSchedule
+) -> keras.optimizers.Optimizer:
+    """What `optimizer._target_` returns. Raises ConfigError unless it is an optimizer of Keras'."""
+    key, target = "optimizer._target_", optimizer._target_
+    found = call_target(key, target, optimizer.params, learning_rate=schedule)
+    if not isinstance(found, keras.optimizers.Optimizer):
+        raise ConfigError(
+            f"{key}: {target} returned {type(found).__name__}; a keras.optimizers.Optimizer is "
+            "expected"
+        )
+    return found
 
 
 def undecayed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

@@ -20,6 +20,7 @@ from unet3d.distributed.writer import FORMER_SECONDS, Writer, writing
 from unet3d.errors import RunError, RunStopped, StorageError, TrialPruned, TrialRegrouped
 from unet3d.files import write_text
 from unet3d.logs import log_to_console, log_to_file
+from unet3d.models import network_name
 from unet3d.preprocessing.scales import scales_as_json
 from unet3d.preprocessing.store import Store
 from unet3d.run_folder import RunFolder, run_folder
@@ -211,10 +212,7 @@ def _train(
 
 def _describe(setup: Setup, tracker: Tracker) -> None:
     """Describe in the log and in the tags what will run."""
-    from unet3d.planning.patch import patches_at_once, step_cost
-
     config, split = setup.config, setup.split
-    batch = patches_at_once(config, setup.strategy.num_replicas_in_sync)
     log.info(
         "%s: %d train, %d val, %d test cases; outputs %s",
         config.data.name,
@@ -225,18 +223,9 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
         log.info("data: each node reads from its copy in %s", setup.store.path)
     if setup.plan:
         log.info("data.patch=auto: %s", setup.plan)
-    cost = step_cost(config, setup.state.model, setup.stream.patch_shape, batch)
-    log.info(
-        "%s on %s: %s parameters, %.1f GFLOP forward for a patch of %s, about %.2f GB to train "
-        "on %d at once",
-        config.model.name,
-        setup.device,
-        f"{cost.parameters:,}",
-        cost.flops / 1e9,
-        "x".join(str(size) for size in setup.stream.patch_shape),
-        cost.training_bytes / 1e9,
-        batch,
-    )
+    log.info("%s on %s: %s", network_name(config.model), setup.device, _cost_in_words(setup))
+    for line in setup.fine_tuning.lines():
+        log.info("%s", line)
     arithmetic = _arithmetic(setup)
     log.info("arithmetic: %s", ", ".join(f"{name} {value}" for name, value in arithmetic.items()))
     worker, replicas = setup.worker, setup.strategy.num_replicas_in_sync
@@ -253,19 +242,38 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
             "device": setup.device,
             "data.digest": setup.record.digest,
             "data.store": setup.store.key,
-            "model.parameters": str(cost.parameters),
+            "model.parameters": str(setup.state.model.count_params()),
             "parallel.world_size": str(replicas),
             "parallel.workers": str(worker.workers),
             "parallel.placement": ", ".join(worker.hosts) or socket.gethostname(),
             "parallel.restarts": str(worker.restarts),
         }
         | arithmetic
+        | setup.fine_tuning.tags()
     )
     if worker.job_folder and (changes := worker.job_folder.regroupings()):
         shown = [f"epoch {epoch}: {before} -> {after} devices" for epoch, before, after in changes]
         tracker.set_tags({"sweep.grown": "; ".join(shown)})
     if setup.record.accepted:
         tracker.set_tags({"data.accepted": " | ".join(setup.record.accepted)})
+
+
+def _cost_in_words(setup: Setup) -> str:
+    """Parameters, operations and memory of the network, as far as they can be counted."""
+    from unet3d.planning.cost import what_is_not_counted
+    from unet3d.planning.patch import patches_at_once, step_cost
+
+    model, shape = setup.state.model, setup.stream.patch_shape
+    parameters = f"{model.count_params():,} parameters"
+    if uncounted := what_is_not_counted(model):
+        return f"{parameters}; operations and memory are not known, as {uncounted}"
+    batch = patches_at_once(setup.config, setup.strategy.num_replicas_in_sync)
+    cost = step_cost(setup.config, model, shape, batch)
+    return (
+        f"{parameters}, {cost.flops / 1e9:.1f} GFLOP forward for a patch of "
+        f"{'x'.join(str(size) for size in shape)}, about {cost.training_bytes / 1e9:.2f} GB to "
+        f"train on {batch} at once"
+    )
 
 
 def _arithmetic(setup: Setup) -> dict[str, str]:

@@ -9,8 +9,10 @@ from pathlib import Path
 from statistics import StatisticsError, median
 from typing import TYPE_CHECKING, Any
 
+from unet3d.config.command_line import OWN_GROUPS
 from unet3d.config.rules import check_batch
 from unet3d.config.schema import AUTO, Config, ModelConfig
+from unet3d.config.target import OWN, find_target
 from unet3d.datasets.dataset import Dataset
 from unet3d.datasets.read import with_regions
 from unet3d.distributed.progress import SET_UP, begin
@@ -34,6 +36,7 @@ from unet3d.sampling.split_record import (
     new_record,
 )
 from unet3d.sampling.targets import Targets, make_targets
+from unet3d.training.fine_tuning import FineTuning, begin_with, init_file
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -60,6 +63,7 @@ class Setup:
     baseline: float  # patches/s of run parallel.baseline; 0 without one
     plan: str  # what data.patch=auto has chosen and why; "" without it
     xla: bool  # whether XLA compiles the step
+    fine_tuning: FineTuning  # what the network has begun with
 
     @property
     def val_cases(self) -> tuple[str, ...]:
@@ -140,6 +144,8 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     The settings of the Setup are `config` with data.patch=auto resolved. Raises ConfigError or
     DataError for settings that do not fit each other, data or devices.
     """
+    check_targets(config)
+    initial = init_file(config)
     store, targets, record = make_data(config)
     config = replace(config, data=with_regions(config.data, store.source))
     split = record.split
@@ -150,6 +156,7 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
 
         tf.config.list_physical_devices()
     from unet3d.distributed.strategy import local_replicas, make_strategy, set_up_devices
+    from unet3d.losses import check_loss
     from unet3d.models import build_model
     from unet3d.planning.patch import resolve_patch
     from unet3d.planning.topology import resolve_topology
@@ -159,6 +166,7 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     from unet3d.training.xla import uses_xla
 
     device = set_up_devices(config, worker)
+    check_loss(config.loss, targets.exclusive, len(targets.names))
     strategy = make_strategy(config, worker)
     check_batch(config, strategy.num_replicas_in_sync)
     # With fewer workers than configured, the rate stays that of the configured number.
@@ -182,6 +190,7 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     steps = stream.steps_per_epoch * config.epochs
     xla = uses_xla(config, steps, strategy.num_replicas_in_sync)
     with strategy.scope():
+        fine_tuning = begin_with(model, initial, config.model.freeze)
         schedule = make_schedule(*scaled(config, replicas), stream.steps_per_epoch, config.epochs)
         state = make_state(
             model,
@@ -203,7 +212,16 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
         baseline_speed(config),
         plan,
         xla,
+        fine_tuning,
     )
+
+
+def check_targets(config: Config) -> None:
+    """ConfigError for a function of the user's own that is missing, before the data are read."""
+    for group in OWN_GROUPS:
+        settings: Any = getattr(config, group)
+        if settings.name == OWN:
+            find_target(f"{group}._target_", settings._target_)
 
 
 def staged_store(config: Config, store: Store, split: Split) -> Store:

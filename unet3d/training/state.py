@@ -107,6 +107,17 @@ def make_state(
     return TrainState(model, optimizer, LossScale() if scaled else None, average, ema or 0.0)
 
 
+def moving_statistics(model: keras.Model) -> list[keras.Variable]:
+    """What training changes beside the weights: the statistics of norms that are not frozen."""
+    return [
+        variable
+        for layer in model.layers
+        if layer.trainable
+        for variable in layer.non_trainable_variables
+        if "float" in variable.dtype
+    ]
+
+
 def make_statistics_mean(
     state: TrainState, strategy: tf.distribute.Strategy
 ) -> Callable[[], None] | None:
@@ -115,7 +126,7 @@ def make_statistics_mean(
     None where there is nothing to do. Replicas that normalise by their own batch have statistics
     of their own; validation and checkpoints need one value.
     """
-    moving = [v for v in state.model.non_trainable_variables if v.dtype == "float32"]
+    moving = [v for v in moving_statistics(state.model) if v.dtype == "float32"]
     if strategy.num_replicas_in_sync == 1 or not moving:
         return None
 

@@ -14,7 +14,7 @@ from unet3d.metrics import batch_dice_counts
 from unet3d.sampling.targets import Targets
 from unet3d.training.gradients import Gradients, accumulate, all_finite, clip, unscale
 from unet3d.training.measurements import Measurements
-from unet3d.training.state import TrainState
+from unet3d.training.state import TrainState, moving_statistics
 
 
 def make_train_step(
@@ -37,7 +37,7 @@ def make_train_step(
     model, optimizer, scale = state.model, state.optimizer, state.loss_scale
     weights = model.trainable_variables
     replicas = strategy.num_replicas_in_sync
-    statistics = [v for v in model.non_trainable_variables if "float" in v.dtype]  # of norms
+    statistics = moving_statistics(model)
 
     def forward_backward(images: Any, labels: Any) -> tuple[Gradients, Any, Any]:
         truth = tf.gather(targets_of_label, labels)

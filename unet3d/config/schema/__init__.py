@@ -30,7 +30,13 @@ from unet3d.config.schema.data import (
 )
 from unet3d.config.schema.loss import LossConfig
 from unet3d.config.schema.model import ModelConfig
-from unet3d.config.schema.optimizer import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig
+from unet3d.config.schema.optimizer import (
+    AdamConfig,
+    AdamWConfig,
+    OptimizerConfig,
+    OwnOptimizerConfig,
+    SGDConfig,
+)
 from unet3d.config.schema.parallel import ParallelConfig
 from unet3d.config.schema.run import Config, SweepRunConfig, ValidationConfig
 from unet3d.config.schema.schedule import ScheduleConfig
@@ -53,6 +59,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "OptimizerConfig",
+    "OwnOptimizerConfig",
     "ParallelConfig",
     "PhantomConfig",
     "PostprocessConfig",

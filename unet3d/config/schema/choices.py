@@ -6,7 +6,12 @@ from unet3d.config.schema.augment import AugmentConfig
 from unet3d.config.schema.data import DataConfig
 from unet3d.config.schema.loss import LossConfig
 from unet3d.config.schema.model import ModelConfig
-from unet3d.config.schema.optimizer import AdamConfig, AdamWConfig, SGDConfig
+from unet3d.config.schema.optimizer import (
+    AdamConfig,
+    AdamWConfig,
+    OwnOptimizerConfig,
+    SGDConfig,
+)
 from unet3d.config.schema.parallel import ParallelConfig
 from unet3d.config.schema.run import Config, SweepRunConfig
 from unet3d.config.schema.schedule import ScheduleConfig
@@ -22,6 +27,7 @@ SCHEMAS: dict[tuple[str, str], type] = {
     ("optimizer", "base_adam"): AdamConfig,
     ("optimizer", "base_adamw"): AdamWConfig,
     ("optimizer", "base_sgd"): SGDConfig,
+    ("optimizer", "base_own"): OwnOptimizerConfig,
     ("schedule", "base_schedule"): ScheduleConfig,
     ("augment", "base_augment"): AugmentConfig,
     ("parallel", "base_parallel"): ParallelConfig,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Optional
 
 from omegaconf import MISSING
 
-from unet3d.config.allowed import AT_LEAST_0, SHARE
+from unet3d.config.allowed import AT_LEAST_0, SHARE, TARGET
 from unet3d.config.setting import setting
 
 
@@ -23,3 +24,12 @@ class LossConfig:
         0.3, "tversky: weight of false positives (Salehi et al. 2017)", AT_LEAST_0
     )
     fn_weight: float = setting(0.7, "tversky: weight of false negatives", AT_LEAST_0)
+    _target_: Optional[str] = setting(
+        None,
+        "loss=own: function of your own of truth and logits, as in mylab.losses.boundary",
+        TARGET,
+        newer=True,
+    )
+    params: dict[str, Any] = setting(
+        {}, "loss=own: arguments of your own for it, as in loss.params.weight=2", newer=True
+    )

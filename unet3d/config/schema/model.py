@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Optional
 
 from omegaconf import MISSING
 
-from unet3d.config.allowed import AT_LEAST_1, BELOW_1, one_of, within
+from unet3d.config.allowed import AT_LEAST_1, BELOW_1, PATTERN, TARGET, one_of, within
 from unet3d.config.setting import setting
 
 Sizes = tuple[int, int, int]  # along x, y and z
@@ -49,6 +49,25 @@ class ModelConfig:
         None,
         "[x,y,z] of the kernels of each level, one more than poolings, as in "
         "[[3,3,1],[3,3,3],[3,3,3]]; null: by model.topology",
+        newer=True,
+    )
+    _target_: Optional[str] = setting(
+        None,
+        "model=own: function or class of your own that builds the network, as in mylab.nets.build; "
+        "model.depth and model.strides say what it pools",
+        TARGET,
+        newer=True,
+    )
+    params: dict[str, Any] = setting(
+        {}, "model=own: arguments of your own for it, as in model.params.width=32", newer=True
+    )
+    expansion: int = setting(
+        2, "mednext: by how much its blocks widen their channels", AT_LEAST_1, newer=True
+    )
+    freeze: Optional[str] = setting(
+        None,
+        "regular expression of the names of layers that are not trained, as in enc.*; null: none",
+        PATTERN,
         newer=True,
     )
 

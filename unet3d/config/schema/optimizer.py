@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from omegaconf import MISSING
 
-from unet3d.config.allowed import AT_LEAST_0, BELOW_1, POSITIVE
+from unet3d.config.allowed import AT_LEAST_0, BELOW_1, POSITIVE, TARGET
 from unet3d.config.setting import setting
 
 
@@ -52,4 +52,19 @@ class SGDConfig(OptimizerConfig):
     nesterov: bool = setting(True, "look ahead along the momentum")
     weight_decay: Optional[float] = setting(
         None, "decay of the kernels, times the rate; null: none", AT_LEAST_0
+    )
+
+
+@dataclass
+class OwnOptimizerConfig(OptimizerConfig):
+    """An optimizer of Keras' or of the user's own."""
+
+    name: str = setting("own", "the optimizer, set by optimizer=<choice>")
+    _target_: Optional[str] = setting(
+        None,
+        "class or function that makes a keras.optimizers.Optimizer, as in keras.optimizers.Lion",
+        TARGET,
+    )
+    params: dict[str, Any] = setting(
+        {}, "its arguments beside learning_rate, as in optimizer.params.beta_1=0.95"
     )

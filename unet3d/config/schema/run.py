@@ -124,6 +124,13 @@ class Config:
         "operations, no TF32, no xla=auto",
         newer=True,
     )
+    init: Optional[str] = setting(
+        None,
+        "id of a run, or file of weights, to begin with: layers of the same name and shape take "
+        "them, the others begin anew; null: all begin anew",
+        newer=True,
+        path=True,
+    )
 
 
 @dataclass

@@ -20,7 +20,11 @@ def finest(trained: TrainedNetwork) -> Any:
     import keras
 
     model = trained.model
-    return model if len(model.outputs) == 1 else keras.Model(model.input, model.outputs[0])
+    finest = model if len(model.outputs) == 1 else keras.Model(model.input, model.outputs[0])
+    if finest.inputs[0].name == "image":
+        return finest
+    image = keras.Input(finest.inputs[0].shape[1:], name="image")  # as callers know it
+    return keras.Model(image, finest(image))
 
 
 def random_patch(trained: TrainedNetwork) -> np.ndarray:
