@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -83,6 +84,7 @@ def _forecast(
     os.setsid()  # with what it starts, so that all of it can be ended
     os.nice(NICENESS)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # where libraries write, too
     try:
         line = forecast_lines(configs, total, resources, folder, grow, runs)[0]
     except Exception as error:  # no reason to disturb the sweep

@@ -88,7 +88,8 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
         if folder.trials():  # begun by another command: then no time says what the sweep takes
             begun = None
         before = folder.facts()
-        forecast = start_forecast(plan, resources, folder) if begun is not None else None
+        wanted = config.sweep.forecast and begun is not None
+        forecast = start_forecast(plan, resources, folder) if wanted else None
         if forecast is not None:
             stack.callback(forecast.end)
         facts = replace(before, name=plan.name, run_id=parent, command=_command())
