@@ -87,6 +87,7 @@ def plan_study(settings: ScalingConfig, overrides: Sequence[str]) -> StudyPlan:
     grid = grid_of(overrides)
     configs = [compose_config(list(own)) for own in grid]
     config = configs[0]
+    _check_alike(configs)
     seeds = (settings.scaling.trials or SEEDS) if len(grid) == 1 else 0
     if not seeds and settings.scaling.trials not in (None, len(grid)):
         raise ConfigError(
@@ -109,6 +110,15 @@ def plan_study(settings: ScalingConfig, overrides: Sequence[str]) -> StudyPlan:
     _announce(config, cells, facts, devices, settings)
     configs = [replace(one, epochs=epochs_of(one, settings)) for one in configs]
     return StudyPlan(config, configs, seeds, facts, devices, cells, folder)
+
+
+def _check_alike(configs: Sequence[Config]) -> None:
+    """ConfigError where trials differ in what the study itself sets."""
+    if len({(one.epochs, one.batch_size, one.output_dir) for one in configs}) > 1:
+        raise ConfigError(
+            "epochs, batch_size, output_dir: these are the same for all trials of a study; name "
+            "one value of each"
+        )
 
 
 def _weak(config: Config, settings: ScalingConfig, folder: Path) -> bool:
