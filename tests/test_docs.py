@@ -126,7 +126,9 @@ def _check_unet3d(name: str, overrides: list[str]) -> None:
         return
     own = set(getattr(command.schema, "__dataclass_fields__", ()))
     own |= {"sweep"} if name in ("report", "simulate") else set()
+    groups = tuple(f"{key}." for key in own)
     left = [o for o in overrides if o != "..." and o.partition("=")[0] not in own]
+    left = [o for o in left if not o.startswith(groups)]
     compose_config(_first_values(left) if name == "simulate" else left)
 
 

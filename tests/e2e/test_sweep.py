@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -267,16 +268,20 @@ def test_dry_run_lists_and_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_forecast_is_kept_and_compared(tmp_path: Path) -> None:
-    """A run measures, a dry run forecasts and draws, the sweep's report says how it turned out."""
+    """A run measures, a dry run forecasts and draws; so does the sweep, whose report compares."""
     assert train(tmp_path, *QUIET)[0] == 0
     two = (*QUIET, "lr=1e-2,1e-3", "sweep.name=two", "parallel=auto")
     code, told = sweep(tmp_path, *two, "dry_run=true")
     assert code == 0, told
     assert "forecast, simulated: " in told and "    0 |" in told
     assert re.search(r"1 +experiment .* chosen", told)
-    assert not (tmp_path / "outputs" / "sweeps" / "two" / "trials").exists()
+    folder = tmp_path / "outputs" / "sweeps" / "two"
+    assert not (folder / "trials").exists()
+    (folder / "forecast.json").unlink()
     code, told = sweep(tmp_path, *two)
     assert code == 0, told
+    assert json.loads((folder / "forecast.json").read_text())["trials"] == 2
+    assert "forecast, simulated: " in told and "Forecast (simulated): " in told
     page = (tmp_path / "outputs" / "sweeps" / "two" / "report" / "index.html").read_text()
     assert "Forecast (simulated): " in page and "it took " in page
     store = MlflowClient(f"sqlite:///{tmp_path / 'outputs' / 'mlflow.db'}")

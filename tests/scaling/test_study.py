@@ -1,69 +1,25 @@
-"""`unet3d scaling`: cells, arithmetic, and a small study that is measured and resumed."""
+"""`unet3d scaling`: arithmetic, and a small study that is killed and goes on."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
-from tests.small import small_config
 from unet3d import machine
 from unet3d.cli import main
-from unet3d.config.schema import ScalingConfig
+from unet3d.config.schema import ScalingConfig, StudyConfig
 from unet3d.errors import ConfigError, RunError
-from unet3d.scaling.study import cell_overrides, plan_cells
+from unet3d.scaling.study import plan_study
 from unet3d.scaling.study_report import CellResult, summarised
-
-
-def test_every_mode_trains_the_same_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One device once; data one after another on all devices; hybrid two devices a trial."""
-    monkeypatch.setattr(machine, "cores", lambda: 4)
-    config = small_config(tmp_path, "batch_size=4")
-    settings = ScalingConfig(devices=[4, 1, 2], modes=["experiment", "data", "hybrid"], trials=8)
-    cells = plan_cells(config, settings)
-    assert [(c.mode, c.devices, c.each, c.at_once) for c in cells] == [
-        ("experiment", 1, 1, 1),
-        ("experiment", 2, 1, 2),
-        ("data", 2, 2, 1),
-        ("experiment", 4, 1, 4),
-        ("data", 4, 4, 1),
-        ("hybrid", 4, 2, 2),
-    ]
-    for cell in cells:
-        assert "seed=0,1,2,3,4,5,6,7" in cell_overrides(cell, config, settings)
-    assert "parallel.devices=4" in cell_overrides(cells[4], config, settings)
-
-
-def test_the_batch_of_a_replica_and_a_share_of_the_epochs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """weak=true multiplies the batch; fraction rounds epochs up, to one at the least."""
-    monkeypatch.setattr(machine, "cores", lambda: 4)
-    config = small_config(tmp_path, "batch_size=2", "epochs=30")
-    settings = ScalingConfig(devices=[1, 4], modes=["data"], weak=True, fraction=0.05)
-    own = cell_overrides(plan_cells(config, settings)[-1], config, settings)
-    assert "batch_size=8" in own and "epochs=2" in own
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"modes": ["pipeline"]}, "modes: pipeline is not possible; choose of experiment, data"),
-        ({"devices": [1, 64]}, "devices: 64 is more than the 2 CPUs of this machine"),
-        ({"devices": []}, "devices: .* is not possible"),
-        ({"modes": ["data"]}, "batch_size: 3 cannot be shared by the 2 devices .* batch_size=2"),
-    ],
-)
-def test_what_cannot_be_measured_is_refused_before_any_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, message: str
-) -> None:
-    """In one line that says what is possible."""
-    monkeypatch.setattr(machine, "cores", lambda: 2)
-    config = small_config(tmp_path, "batch_size=3")
-    with pytest.raises(ConfigError, match=message):
-        plan_cells(config, ScalingConfig(**{"devices": [1, 2], **changes}))
 
 
 def test_speed_ups_are_of_medians_against_one_device() -> None:
@@ -80,24 +36,57 @@ def test_speed_ups_are_of_medians_against_one_device() -> None:
         summarised(results[1:])
 
 
-def test_a_study_is_measured_and_resumed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Real sweeps; the same command measures only what is missing; other settings are refused."""
-    typed = ["scaling", "experiment=smoke", "tracking=none", "trials=2", f"output_dir={tmp_path}"]
-    main([*typed, "devices=1", "modes=experiment"])
+def test_a_grid_brings_its_own_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paper's 32 trials, on a share of their epochs; batch 2 is then that of a replica."""
+    monkeypatch.setattr(machine, "cores", lambda: 32)
+    typed = ["experiment=paper_grid", f"output_dir={tmp_path}"]
+    settings = ScalingConfig([1, 32], ["data"], StudyConfig(fraction=0.05))
+    plan = plan_study(settings, typed)
+    assert (plan.facts.trials, plan.seeds, plan.facts.weak) == (32, 0, True)
+    assert {one.epochs for one in plan.configs} == {13} and len(plan.configs) == 32
+    settings.scaling.trials = 4
+    with pytest.raises(ConfigError, match="the trials are the 32 of the grid; leave it out"):
+        plan_study(settings, typed)
+
+
+def test_a_study_that_is_killed_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """kill -9 in its second part: the first stays as it was measured, and all lies in one run."""
+    typed = ["scaling", "experiment=smoke", "scaling.trials=2", f"output_dir={tmp_path}"]
+    typed += ["devices=1,2", "modes=experiment"]
     folder = tmp_path / "scaling" / "study"
-    before = (folder / "cells" / "experiment-1-0.json").read_bytes()
-    main([*typed, "devices=1,2", "modes=experiment"])
-    assert (folder / "cells" / "experiment-1-0.json").read_bytes() == before
+    first = folder / "cells" / "experiment-1-0.json"
+    with subprocess.Popen([sys.executable, "-m", "unet3d.cli", *typed]) as study:
+        deadline = time.monotonic() + 400
+        while not (tmp_path / "sweeps" / "study-experiment-2-0").exists():
+            assert study.poll() is None and time.monotonic() < deadline
+            time.sleep(0.2)
+        os.kill(study.pid, signal.SIGKILL)
+    before = first.read_bytes()
+    main(typed)
+    assert first.read_bytes() == before
     rows = list(csv.DictReader((folder / "table.csv").open()))
     assert [row["devices"] for row in rows] == ["1", "2"]
     assert float(rows[0]["speedup"]) == 1 and float(rows[1]["step"]) > 0
     page = (folder / "index.html").read_text()
-    assert "2 trials, measured; global batch fixed" in page
-    for name in ("speedup.png", "speedup.pdf", "time.png"):
-        assert (folder / name).stat().st_size > 1000
-    assert json.loads((folder / "cells" / "experiment-2-0.json").read_text())["trials"] == 2
+    assert "2 trials, measured; global batch fixed" in page and f"{machine.cores()} cores" in page
+    check_record(tmp_path, json.loads((folder / "record.json").read_text())["run_id"], rows)
     with pytest.raises(SystemExit):
-        main([*typed, "trials=3", "devices=1,2", "modes=experiment"])
-    assert "is a study with other settings" in capsys.readouterr().err
+        main([*typed, "scaling.trials=3"])
+    assert "is a study with other settings: trials was 2, and is 3" in capsys.readouterr().err
+
+
+def check_record(output_dir: Path, run_id: str, rows: list[dict[str, str]]) -> None:
+    """The study's run has results, speed-ups and, below it, the sweeps of all parts."""
+    store = MlflowClient(f"sqlite:///{output_dir / 'mlflow.db'}")
+    run = store.get_run(run_id)
+    assert run.info.status == "FINISHED" and "cores" in run.data.tags["study.machine"]
+    (last,) = [m for m in store.get_metric_history(run_id, "speedup/experiment") if m.step == 2]
+    assert last.value == pytest.approx(float(rows[1]["speedup"]))
+    kept = {artifact.path for artifact in store.list_artifacts(run_id)}
+    assert {"table.csv", "speedup.png", "speedup.pdf", "time.png", "index.html"} <= kept
+    (experiment,) = {run.info.experiment_id}
+    below = store.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    assert {one.data.tags["sweep.name"] for one in below} >= {
+        "study-experiment-1-0",
+        "study-experiment-2-0-2",
+    }

@@ -20,6 +20,7 @@ from unet3d.config.schema import (
     RunsConfig,
     ScalingConfig,
     SimulateConfig,
+    StudyConfig,
     ViewConfig,
 )
 from unet3d.errors import ConfigError
@@ -120,6 +121,7 @@ def _simulate(overrides: list[str]) -> None:
     from unet3d.scaling.simulate import simulate_command
 
     names, rest = _separate(("sweep",), overrides)
+    rest = [o.replace("scaling.from=", "runs=", 1) for o in rest]
     own, of_training = _separate((f.name for f in fields(SimulateConfig)), rest)
     settings = from_overrides(SimulateConfig, [_as_list("gpus", text) for text in own])
     output_dir = compose_config([o for o in of_training if "," not in o]).output_dir
@@ -130,9 +132,14 @@ def _simulate(overrides: list[str]) -> None:
 def _scaling(overrides: list[str]) -> None:
     from unet3d.scaling.study import scaling_command
 
-    own, of_training = _separate((f.name for f in fields(ScalingConfig)), overrides)
+    short = [f.name for f in fields(StudyConfig)]  # trials=8 is scaling.trials=8
+    own, of_training = _separate(("devices", "modes", *short), overrides)
+    of_study = [o for o in of_training if o.startswith("scaling.")]
+    own = [f"scaling.{o}" if o.partition("=")[0] in short else o for o in own] + of_study
+    own = [o.replace("scaling.from=", "scaling.runs=", 1) for o in own]
     lists = [_as_list("modes", _as_list("devices", text)) for text in own]
-    scaling_command(compose_config(of_training), from_overrides(ScalingConfig, lists), of_training)
+    of_training = [o for o in of_training if o not in of_study]
+    scaling_command(from_overrides(ScalingConfig, lists), of_training)
 
 
 def _as_list(key: str, override: str) -> str:
@@ -274,8 +281,8 @@ COMMANDS = (
         _scaling,
         "measure the speed-up of each parallelism over numbers of devices",
         (
-            "unet3d scaling devices=1,2,4,8 modes=experiment,data,hybrid trials=8 epochs=2",
-            "unet3d scaling experiment=paper devices=1,2,4,8 fraction=0.05 weak=true name=paper",
+            "unet3d scaling devices=1,2,4,8 modes=experiment,data,hybrid scaling.trials=8 epochs=2",
+            "unet3d scaling experiment=paper_grid devices=1,2,4,8,16,32 scaling.fraction=0.05",
         ),
         schema=ScalingConfig,
         of_training=True,

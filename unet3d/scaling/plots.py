@@ -30,14 +30,14 @@ def draw_speedup(points: Sequence[Point], folder: Path, title: str) -> None:
     picture = figure(figsize=(6.4, 4.8), layout="constrained")
     axis = picture.subplots()
     most = max(point.devices for point in points)
-    axis.plot([1, most], [1, most], color="0.7", linestyle="--", label="ideal")
+    end = max(most, PAPER_GPUS)
+    axis.plot([1, end], [1, end], color="0.7", linestyle="--", label="ideal")
     for index, (name, curve) in enumerate(_curves(points).items()):
         x, y = zip(*curve, strict=True)
         axis.plot(x, y, marker="o", color=COLOURS[index % len(COLOURS)], label=name)
-    if most >= PAPER_GPUS:
-        for (name, speedup), marker in zip(PAPER, ("^", "v"), strict=True):
-            label = f"the paper's, {name}: x{speedup:.0f}"
-            axis.plot([PAPER_GPUS], [speedup], marker, color="black", label=label)
+    for (name, speedup), marker in zip(PAPER, ("^", "v"), strict=True):
+        label = f"Berral et al. 2022, {name}: x{speedup:.0f} on {PAPER_GPUS} GPUs"
+        axis.plot([PAPER_GPUS], [speedup], marker, color="black", label=label)
     axis.set_xscale("log", base=2)
     axis.set_yscale("log", base=2)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from unet3d.config.schema import ScalingConfig
 from unet3d.errors import RunError
 from unet3d.files import write_text
 from unet3d.html import render
@@ -20,6 +19,9 @@ from unet3d.plotting import figure, save_png
 from unet3d.scaling.plots import draw_speedup
 
 HEADINGS = ("devices", "parallelism", "time", "spread", "speed-up", "efficiency", "patches/s")
+FORECAST = "forecast (simulated)"
+
+FILES = ("table.csv", "results.json", "speedup.png", "speedup.pdf", "time.png", "index.html")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,20 @@ class CellResult:
     trials: int
     patches_per_s: float
     parts: Mapping[str, float]
+    runs: Sequence[str] = ()  # their ids
+    forecast: float | None = None  # simulated seconds
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What a study is of, which all of its parts have in common. machine: in words."""
+
+    name: str
+    overrides: Sequence[str]
+    trials: int
+    fraction: float
+    weak: bool
+    machine: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,7 @@ class Measured:
     speedup: float
     patches_per_s: float
     parts: Mapping[str, float]
+    forecast: float | None = None
 
     def cells(self) -> tuple[str, ...]:
         """For the table."""
@@ -57,6 +74,7 @@ class Measured:
             f"{self.speedup:.2f}",
             f"{self.speedup / self.devices:.0%}",
             f"{self.patches_per_s:.1f}",
+            "-" if self.forecast is None else clock(self.forecast),
         )
 
 
@@ -86,6 +104,7 @@ def summarised(results: Sequence[CellResult]) -> list[Measured]:
                 base / middle,
                 median(one.patches_per_s for one in each),
                 parts,
+                next((one.forecast for one in each if one.forecast is not None), None),
             )
         )
     return rows
@@ -94,11 +113,18 @@ def summarised(results: Sequence[CellResult]) -> list[Measured]:
 def print_table(results: Sequence[CellResult]) -> None:
     """What is measured so far."""
     if any(result.devices == 1 for result in results):
-        print("\n".join(table([HEADINGS, *(row.cells() for row in summarised(results))])))
+        print("\n".join(table(_rows_shown(summarised(results)))))
 
 
-def write_study(results: Sequence[CellResult], folder: Path, settings: ScalingConfig) -> None:
-    """table.csv, study results as JSON, speedup.png and .pdf, time.png and index.html."""
+def _rows_shown(rows: Sequence[Measured]) -> list[tuple[str, ...]]:
+    """Headings and cells; without the forecasts where there are none."""
+    shown = [(*HEADINGS, FORECAST), *(row.cells() for row in rows)]
+    known = any(row.forecast is not None for row in rows)
+    return shown if known else [row[:-1] for row in shown]
+
+
+def write_study(results: Sequence[CellResult], folder: Path, facts: StudyFacts) -> list[Path]:
+    """table.csv, results.json, speedup.png and .pdf, time.png and index.html; returns them."""
     rows = summarised(results)
     text = io.StringIO()
     fields = [key for key in asdict(rows[0]) if key != "parts"] + list(rows[0].parts)
@@ -108,24 +134,28 @@ def write_study(results: Sequence[CellResult], folder: Path, settings: ScalingCo
         values = asdict(row)
         writer.writerow({**values.pop("parts"), **values})
     write_text(folder / "table.csv", text.getvalue())
-    write_text(folder / "results.json", json.dumps([asdict(row) for row in rows], indent=1))
-    scaled = "batch of a replica fixed" if settings.weak else "global batch fixed"
-    title = f"{settings.trials} trials, measured; {scaled}"
+    content = {**asdict(facts), "rows": [asdict(row) for row in rows]}
+    write_text(folder / "results.json", json.dumps(content, indent=1))
+    scaled = "batch of a replica fixed" if facts.weak else "global batch fixed"
+    title = f"{facts.trials} trials, measured; {scaled}"
     draw_speedup(rows, folder, title)
     draw_parts(rows, folder / "time.png", title)
     pictures = [
         base64.b64encode((folder / name).read_bytes()).decode("ascii")
         for name in ("speedup.png", "time.png")
     ]
+    headings, *cells = _rows_shown(rows)
     page = render(
         "scaling/study.html",
-        name=settings.name,
+        name=facts.name,
         title_line=title,
-        headings=HEADINGS,
-        rows=[row.cells() for row in rows],
+        machine=facts.machine,
+        headings=headings,
+        rows=cells,
         pictures=pictures,
     )
     write_text(folder / "index.html", page)
+    return [folder / name for name in FILES]
 
 
 def draw_parts(rows: Sequence[Measured], path: Path, title: str) -> None:

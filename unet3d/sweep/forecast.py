@@ -1,4 +1,4 @@
-"""What a sweep will take, before it runs: simulated, kept, and compared with what it took."""
+"""What a sweep will take: simulated, kept, and compared with what it took."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unet3d.planning.gantt import clock, text_gantt
 from unet3d.planning.simulated import Cluster, Outcome, Policy
 from unet3d.planning.simulator import simulate
 from unet3d.planning.timing import Timing
-from unet3d.sweep.known_timing import timing_for
+from unet3d.sweep.known_timing import timing_of_runs
 from unet3d.sweep.regroup import replica_setting
 from unet3d.sweep.resources import TrialResources
 from unet3d.sweep.sweep_folder import SWEEP, SweepFolder
@@ -85,17 +85,20 @@ def forecast_lines(
     resources: TrialResources,
     folder: SweepFolder,
     grow: str,
+    runs: Sequence[str],
 ) -> list[str]:
-    """The forecast of a sweep that is not run, for the log; kept in `folder`. grow: sweep.grow.
+    """The forecast of a sweep, for the log; kept in `folder`.
 
-    A line that says why, where there is none: nothing is measured yet, or no store is built.
+    grow: sweep.grow; runs: that were there before it. A line that says why, where there is no
+    forecast: nothing is measured yet, or no store is built.
     """
+    output_dir = configs[0].output_dir
     try:
-        timing = timing_for(None, None, configs[0].output_dir)
+        timing = timing_of_runs(runs, f"runs of {output_dir}", output_dir)
         outcome = simulated_sweep(configs, total, resources, timing, may_grow(configs, grow))
     except (RunError, DataError) as error:
         return [f"no forecast: {error}"]
-    seconds = outcome.makespan + sweep_overhead(configs[0].output_dir, timing)
+    seconds = outcome.makespan + sweep_overhead(output_dir, timing)
     hours = seconds * outcome.devices / 3600
     found = Forecast(seconds, hours, total, timing.describe())
     folder.path.mkdir(parents=True, exist_ok=True)

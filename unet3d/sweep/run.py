@@ -25,7 +25,9 @@ from unet3d.errors import DataError, RunStopped
 from unet3d.logs import log_to_console
 from unet3d.run_folder import run_folder
 from unet3d.sampling.split_record import ACCEPT, differences
-from unet3d.sweep.forecast import forecast_lines
+from unet3d.sweep.forecast import comparison, forecast_lines
+from unet3d.sweep.forecast_process import start_forecast
+from unet3d.sweep.known_timing import newest_runs
 from unet3d.sweep.live_table import LiveTable
 from unet3d.sweep.plan import SweepPlan, check_alike, run_config
 from unet3d.sweep.resources import TrialResources, choose_from_cluster
@@ -73,9 +75,7 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
         resources, machines = choose_from_cluster(config, local)
         _announce(plan, resources, machines)
         if config.dry_run:
-            configs = [trial.config for trial in plan.trials]
-            for line in forecast_lines(configs, plan.total, resources, folder, config.sweep.grow):
-                log.info("%s", line)
+            _show_forecast(plan, resources, folder)
             return {}
         if not local:
             check_nodes({"CPU": resources.cpus, "GPU": resources.gpus})
@@ -88,6 +88,10 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
         if folder.trials():  # begun by another command: then no time says what the sweep takes
             begun = None
         before = folder.facts()
+        wanted = config.sweep.forecast and begun is not None
+        forecast = start_forecast(plan, resources, folder) if wanted else None
+        if forecast is not None:
+            stack.callback(forecast.end)
         facts = replace(before, name=plan.name, run_id=parent, command=_command())
         folder.write_facts(replace(facts, swept=tuple(plan.swept)))
         close_trials(config, folder)
@@ -98,6 +102,8 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
             if record is not None:
                 record_or_warn(record.close, "FAILED", {"unet3d.reason": str(error)}, {})
             raise
+        if forecast is not None and not stop.asked:
+            forecast.wait()
         _finish(plan, folder, record, stop, results)
         return results
 
@@ -154,6 +160,15 @@ def _run(
         overhead = seconds - table.trial_seconds
         folder.write_facts(replace(folder.facts(), seconds=seconds, overhead=overhead))
     return results
+
+
+def _show_forecast(plan: SweepPlan, resources: TrialResources, folder: SweepFolder) -> None:
+    configs = [trial.config for trial in plan.trials]
+    runs = newest_runs(plan.config.output_dir)
+    for line in forecast_lines(
+        configs, plan.total, resources, folder, plan.config.sweep.grow, runs
+    ):
+        log.info("%s", line)
 
 
 def _make_stores(trials: Sequence[Trial], folder: SweepFolder) -> None:
@@ -240,6 +255,8 @@ def _finish(
     print_results(records)
     counts = counted(results.values())
     report = write_report(folder, plan.config.output_dir)
+    if line := comparison(folder):
+        log.info("%s", line)
     log.info("report: %s", report)
     status = "KILLED" if stop.asked else "FAILED" if counts.get("failed") else "FINISHED"
     if record is not None:

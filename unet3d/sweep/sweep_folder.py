@@ -67,7 +67,7 @@ class SweepFolder:
 
     @property
     def forecast(self) -> Path:
-        """What `dry_run=true` has forecast."""
+        """What was forecast, by this command or one with `dry_run=true`."""
         return self.path / "forecast.json"
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,17 +20,24 @@ log = logging.getLogger(__name__)
 
 
 class SweepRecord:
-    """The parent run of a sweep, new or left by an earlier command."""
+    """The parent run of a sweep or a study, new or left by an earlier command."""
 
-    def __init__(self, connection: Connection, name: str, tags: dict[str, str], run_id: str | None):
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        tags: dict[str, str],
+        run_id: str | None,
+        setting: str = "sweep.name",
+    ):
         self.client, self.experiment = connection.client, connection.experiment
         if run_id:
             try:
                 self.client.get_run(run_id)
             except Exception as error:
                 raise RunError(
-                    f"sweep.name: {name} is recorded in another tracking store than "
-                    f"{connection.uri}; set tracking.uri to that one, or choose another sweep.name"
+                    f"{setting}: {name} is recorded in another tracking store than "
+                    f"{connection.uri}; set tracking.uri to that one, or choose another {setting}"
                 ) from error
             reopen(self.client, run_id)
         else:
@@ -55,6 +63,18 @@ class SweepRecord:
         """Copy a folder, under its own name, to the artifacts of the parent run."""
         self.client.log_artifacts(self.run_id, str(folder), folder.name)
 
+    def log_files(self, paths: Sequence[Path]) -> None:
+        """Copy files to the artifacts of the parent run."""
+        for path in paths:
+            self.client.log_artifact(self.run_id, str(path))
+
+    def log_curve(self, name: str, points: Mapping[int, float]) -> None:
+        """A metric with a value at each step; those that are there already are left out."""
+        before = {one.step: one.value for one in self.client.get_metric_history(self.run_id, name)}
+        for step, value in points.items():
+            if before.get(step) != value:
+                self.client.log_metric(self.run_id, name, value, step=step)
+
     def fail(self, config: Config, run_id: str | None, reason: str) -> str:
         """Record a trial as FAILED, even one lost before it had a run; returns the run's id."""
         if run_id is None:
@@ -74,14 +94,20 @@ class SweepRecord:
 
 
 def open_sweep(
-    config: Config, name: str, tags: dict[str, str], run_id: str | None
+    config: Config,
+    name: str,
+    tags: dict[str, str],
+    run_id: str | None,
+    setting: str = "sweep.name",
 ) -> SweepRecord | None:
     """Connect to the tracking store and open the parent run; None with tracking=none.
 
-    Raises RunError where the store does not answer or does not know the sweep's run.
+    It lies below `tracking.parent`, where that is set. setting: that names it, for errors. Raises
+    RunError where the store does not answer or does not know the run.
     """
     connection = connect(config)
-    return SweepRecord(connection, name, tags, run_id) if connection else None
+    tags = {**parent_tag(config.tracking.parent), **tags}
+    return SweepRecord(connection, name, tags, run_id, setting) if connection else None
 
 
 def log_report(config: Config, run_id: str, folder: Path) -> None:

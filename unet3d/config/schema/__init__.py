@@ -18,6 +18,7 @@ from unet3d.config.schema.commands import (
     RunsConfig,
     ScalingConfig,
     SimulateConfig,
+    StudyConfig,
     ViewConfig,
 )
 from unet3d.config.schema.data import (
@@ -73,6 +74,7 @@ __all__ = [
     "SimulateConfig",
     "SourceConfig",
     "SplitConfig",
+    "StudyConfig",
     "SweepConfig",
     "SweepRunConfig",
     "TrackingConfig",

@@ -181,7 +181,7 @@ class SimulateConfig:
         None, "file of a machine's constants, or paper, v100; null: fitted to runs of output_dir"
     )
     runs: Optional[str] = setting(
-        None, "runs to fit to: ids as a,b,c, or the name of a sweep; null: the newest"
+        None, "runs to fit to: ids as a,b,c, or the name of a sweep or study; null: the newest"
     )
     price: Optional[float] = setting(None, "of a GPU-hour", AT_LEAST_0)
     losses: float = setting(0.0, "losses of a node, an hour", AT_LEAST_0)
@@ -198,20 +198,40 @@ class SimulateConfig:
 
 
 @dataclass
+class StudyConfig:
+    """A study's trials, repeats and name."""
+
+    trials: Optional[int] = setting(
+        None,
+        "trials that every mode trains, each of its own seed; null: 4, or those of a grid",
+        AT_LEAST_2,
+    )
+    repeats: int = setting(1, "times that each part is measured", AT_LEAST_1)
+    fraction: float = setting(1.0, "share of the epochs, rounded up", SHARE)
+    weak: Optional[bool] = setting(
+        None,
+        "batch_size is that of a replica, as in the paper, not that of all replicas; null: only "
+        "where the devices cannot share it",
+    )
+    name: str = setting("study", "of the study's folder; the same resumes it", FOLDER_NAME)
+    runs: Optional[str] = setting(
+        None,
+        "also scaling.from: runs, as a,b,c, or a sweep or study by whose times each part is "
+        "forecast; null: no forecast",
+    )
+
+
+@dataclass
 class ScalingConfig:
     """`unet3d scaling`: what it takes beside the settings of a training."""
 
-    devices: list[int] = setting([1, 2], "numbers of GPUs, or of CPUs where there are none, as 1,2")
+    devices: list[int] = setting(
+        [1, 2], "numbers of GPUs, or of CPUs or a cluster's nodes where there are none, as 1,2"
+    )
     modes: list[str] = setting(
         ["experiment", "data"], "of experiment, data and hybrid (two devices a trial)"
     )
-    trials: int = setting(4, "trials that every mode trains, each of its own seed", AT_LEAST_2)
-    repeats: int = setting(1, "times that each is measured", AT_LEAST_1)
-    fraction: float = setting(1.0, "share of the epochs, rounded up", SHARE)
-    weak: bool = setting(
-        False, "batch_size is that of a replica, as in the paper, not that of all replicas"
-    )
-    name: str = setting("study", "of the study's folder; the same resumes it", FOLDER_NAME)
+    scaling: StudyConfig = group(StudyConfig)
 
 
 # A command without its own schema takes the settings of a training alone.

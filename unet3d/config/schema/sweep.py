@@ -67,3 +67,10 @@ class SweepConfig:
         NO_EFFECT,
         newer=True,
     )
+    forecast: bool = setting(
+        True,
+        "forecast the sweep beside its first trials, where runs in output_dir say how long they "
+        "take, and compare at its end",
+        effect=NO_EFFECT,
+        newer=True,
+    )

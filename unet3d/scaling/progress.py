@@ -1,0 +1,107 @@
+"""The parts of a study on the terminal: a live table, or a line for each where there is none."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from unet3d.scaling.cells import Cell
+from unet3d.sweep.format import clock
+
+log = logging.getLogger(__name__)
+COLOURS = {"measured": "green", "running": "cyan"}
+
+
+@dataclass
+class CellRow:
+    """What is shown of a cell. seconds: of one that is measured; forecast: None if not known."""
+
+    cell: Cell
+    state: str = "waiting"
+    seconds: float = 0.0
+    ended: int = 0  # trials
+    forecast: float | None = None
+
+
+class StudyProgress:
+    """A context manager. trials: of each cell; forecasts: seconds by the cell's name."""
+
+    def __init__(self, cells: Sequence[Cell], trials: int, forecasts: dict[str, float]):
+        self.rows = {cell.name: CellRow(cell, forecast=forecasts.get(cell.name)) for cell in cells}
+        self.trials = trials
+        self.console = Console()
+        self.live = Live(console=self.console, refresh_per_second=4, transient=True)
+        self.begun = 0.0
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.live.stop()
+
+    def begin(self, cell: Cell) -> None:
+        """A cell is measured from now on."""
+        self.rows[cell.name].state, self.begun = "running", time.monotonic()
+        number = list(self.rows).index(cell.name) + 1
+        if not self.live.is_started:
+            log.info("scaling: part %d of %d: %s begins", number, len(self.rows), cell.name)
+        self._draw()
+
+    def refresh(self, cell: Cell, ended: int) -> None:
+        """Draw again. ended: trials of the cell."""
+        self.rows[cell.name].ended = ended
+        self._draw()
+
+    def end(self, cell: Cell, seconds: float, before: bool = False) -> None:
+        """A cell is measured, perhaps by an earlier command."""
+        row = self.rows[cell.name]
+        row.state, row.seconds, row.ended = "measured", seconds, self.trials
+        if not self.live.is_started:
+            when = " before" if before else ""
+            log.info("scaling: %s measured%s: %s", cell.name, when, clock(seconds))
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.live.is_started:
+            self.live.update(self.table())
+
+    def table(self) -> Table:
+        """As it is drawn."""
+        measured = sum(row.state == "measured" for row in self.rows.values())
+        title = f"{measured} of {len(self.rows)} parts measured"
+        table = Table(title=title, title_justify="left")
+        for heading in ("part", "devices", "state", "trials", "time", "forecast", "speed-up"):
+            table.add_column(heading, justify="left" if heading == "part" else "right")
+        alone = [r.seconds for r in self.rows.values() if r.cell.devices == 1 and r.seconds]
+        for row in self.rows.values():
+            seconds = row.seconds
+            if row.state == "running":
+                seconds = time.monotonic() - self.begun
+            speedup = alone[0] / row.seconds if alone and row.seconds else None
+            table.add_row(
+                f"{row.cell.mode}, repeat {row.cell.repeat + 1}"
+                if row.cell.repeat
+                else row.cell.mode,
+                str(row.cell.devices),
+                f"[{COLOURS.get(row.state, 'white')}]{row.state}[/]",
+                f"{row.ended}/{self.trials}",
+                clock(seconds) if seconds else "",
+                "-" if row.forecast is None else clock(row.forecast),
+                "" if speedup is None else f"{speedup:.2f}",
+            )
+        return table
