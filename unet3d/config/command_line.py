@@ -8,11 +8,13 @@ import shlex
 from collections.abc import Iterable
 from functools import cache
 
+from unet3d.config.plans import planned_overrides
 from unet3d.config.schema import SCHEMAS
 from unet3d.config.typed import is_text, setting_types
 from unet3d.config.walk import settings_by_group
 from unet3d.errors import ConfigError
 
+PLANS = "data.plans"
 GRAMMAR = frozenset("'\"()[]{}$\\")  # a value with one of these is written in Hydra's grammar
 PLACE = re.compile(r"\{\w+\}")  # of a pattern of files, such as {case}; no dictionary of Hydra's
 PLAIN = re.compile(r"[A-Za-z0-9_/.+%*@?|:-]+")  # what Hydra takes without quotes
@@ -28,9 +30,19 @@ def prepare_overrides(arguments: Iterable[str]) -> list[str]:
 
     Hydra alone would read output_dir=2024_05_01 as the number 20240501, could not read
     data.root=~/scans, and would merge data.regions={...} with the data set's. Raises ConfigError
-    for a number of more digits than any setting has.
+    for a number of more digits than any setting has, and for plans that cannot be taken over.
     """
-    return [prepared for argument in arguments for prepared in _prepare(argument)]
+    typed = list(arguments)
+    return [prepared for argument in with_plans(typed) for prepared in _prepare(argument)]
+
+
+def with_plans(typed: list[str]) -> list[str]:
+    """The arguments after those that data.plans stands for, so that what is typed counts."""
+    keys = [argument.partition("=")[0].lstrip("+") for argument in typed]
+    files = [text.partition("=")[2] for text, key in zip(typed, keys, strict=True) if key == PLANS]
+    if not files or files[-1] in ("null", ""):
+        return typed
+    return [*planned_overrides(expand_home(files[-1].strip("'\"")), keys), *typed]
 
 
 def _prepare(argument: str) -> list[str]:

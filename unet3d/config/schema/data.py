@@ -197,3 +197,12 @@ class DataConfig:
         "percentiles become 0 and 1; none; auto: ct for CT, else zscore; a list: for each sequence",
         newer=True,
     )
+    plans: Optional[str] = setting(
+        None,
+        "an nnUNetPlans.json of nnU-Net v2, typed on the command line: patch, spacing, batch size, "
+        "normalisation, strides and kernels of its 3d_fullres, except those typed beside it",
+        FOLDER,
+        NO_EFFECT,
+        newer=True,
+        path=True,
+    )
