@@ -17,7 +17,9 @@ from unet3d.preprocessing.geometry import resampled_shape
 PLANS = Path(__file__).with_name("nnunet_plans")
 
 
-@pytest.mark.parametrize("name", ["brain_mr", "liver_ct", "prostate_mr", "heart_mr", "hippocampus_mr"])
+@pytest.mark.parametrize(
+    "name", ["brain_mr", "liver_ct", "prostate_mr", "heart_mr", "hippocampus_mr"]
+)
 def test_recipes_equal_those_of_nnunet(name: str) -> None:
     """Spacing, patch, batch size, strides and kernels, of the same fingerprint and memory."""
     found = json.loads((PLANS / f"{name}_fingerprint.json").read_text())

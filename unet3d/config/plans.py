@@ -1,4 +1,4 @@
-"""data.plans: what an nnUNetPlans.json has planned, as settings to begin with.
+"""data.plans: an nnUNetPlans.json, or a recipe of `unet3d plan`, as settings to begin with.
 
 nnU-Net's sizes are along the axes of its arrays: those of the file in reverse, transposed so that
 the coarsest comes first. They are turned back to x, y, z here.
@@ -7,13 +7,14 @@ the coarsest comes first. They are turned back to x, y, z here.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unet3d.errors import ConfigError
 
+RECIPES = (".yaml", ".yml")
 CONFIGURATION = "3d_fullres"
 METHODS = {"ZScoreNormalization": "zscore", "CTNormalization": "ct", "NoNormalization": "none"}
 TOPOLOGY = ("model.depth", "model.strides", "model.kernels", "model.topology")
@@ -53,19 +54,48 @@ def planned_overrides(file: str, typed: Sequence[str]) -> list[str]:
     left = set(typed)
     if left & set(TOPOLOGY):
         left |= set(TOPOLOGY)
-    wanted = {"data.patch", "data.spacing", "data.normalize", "batch_size", "model.strides"} - left
-    if not wanted:
-        return []
-    found = read_plans(Path(file)).overrides()
+    path = Path(file)
+    is_recipe = path.suffix.lower() in RECIPES
+    found = read_recipe(path) if is_recipe else read_plans(path).overrides()
     return [f"{key}={value}" for key, value in found.items() if key not in left]
+
+
+def read_recipe(path: Path) -> dict[str, str]:
+    """The settings in a YAML file, as they would be typed. Raises ConfigError."""
+    import yaml
+
+    text = _read(path)
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"data.plans: {path}: not a YAML file ({error})") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"data.plans: {path}: must map settings to values, as `unet3d plan` does")
+    return {key: _text(value) for key, value in _flat(found)}
+
+
+def _flat(settings: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"data.plans: {path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"data.plans: {path}: not a file of text") from error
 
 
 def read_plans(path: Path) -> Plans:
     """The 3d_fullres configuration of an nnUNetPlans.json of nnU-Net v2. Raises ConfigError."""
+    text = _read(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"data.plans: {path}: cannot be read ({error.strerror})") from error
+        found = json.loads(text)
     except ValueError as error:
         raise ConfigError(f"data.plans: {path}: not a JSON file ({error})") from error
     try:
@@ -80,6 +110,8 @@ def read_plans(path: Path) -> Plans:
             tuple(_allowed(path, "stride", _xyz(s, order), (1, 2)) for s in strides),
             tuple(_allowed(path, "kernel", _xyz(k, order), (1, 3)) for k in kernels),
         )
+    except ConfigError:  # also a ValueError
+        raise
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"data.plans: {path}: its {CONFIGURATION} is not as nnU-Net v2 writes it "
@@ -146,7 +178,9 @@ def _allowed(path: Path, what: str, sizes: Sizes, allowed: tuple[int, int]) -> S
 
 
 def _text(value: Any) -> str:
-    """A value, or nested tuples of them, in Hydra's grammar."""
-    if isinstance(value, tuple):
+    """A value, or nested lists of them, in Hydra's grammar."""
+    if isinstance(value, tuple | list):
         return f"[{','.join(map(_text, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
