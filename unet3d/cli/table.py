@@ -14,6 +14,7 @@ from unet3d.config.compose import compose_config, from_overrides
 from unet3d.config.schema import (
     EvaluateConfig,
     ExportConfig,
+    PlanConfig,
     PredictConfig,
     PreprocessConfig,
     RecordConfig,
@@ -108,6 +109,18 @@ def _doctor(overrides: list[str]) -> None:
 
     overrides = with_found_layout(overrides)
     doctor(compose_config(overrides), overrides)
+
+
+def _plan(overrides: list[str]) -> None:
+    from unet3d.doctor.layout import with_found_layout
+    from unet3d.doctor.plan import PRESET, plan
+
+    own, of_training = _separate((f.name for f in fields(PlanConfig)), overrides)
+    settings = from_overrides(PlanConfig, own)
+    of_training = with_found_layout(of_training)
+    chosen = any(text.startswith("experiment=") for text in of_training)
+    composed = compose_config(of_training if chosen else [PRESET, *of_training])
+    plan(composed, settings, of_training)
 
 
 def _runs(overrides: list[str]) -> None:
@@ -266,6 +279,17 @@ COMMANDS = (
         _doctor,
         "check the installation and the data set; suggest patch, batch size and spacing",
         ("unet3d doctor", "unet3d doctor data=msd data.root=<folder>"),
+        of_training=True,
+    ),
+    Command(
+        "plan",
+        _plan,
+        "plan patch, batch size, spacing and topology for a data set by nnU-Net's rules",
+        (
+            "unet3d plan data.root=<folder>",
+            "unet3d plan data=nnunet data.root=<folder> data.patch_memory=24 output=recipe.yaml",
+        ),
+        schema=PlanConfig,
         of_training=True,
     ),
     Command(

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+from unet3d.config.plans import planned_overrides
 from unet3d.config.schema import SCHEMAS
 from unet3d.config.target import OWN
 from unet3d.config.typed import is_text, setting_types
 from unet3d.config.walk import settings_by_group
 from unet3d.errors import ConfigError
 
+PLANS = "data.plans"
 GRAMMAR = frozenset("'\"()[]{}$\\")  # a value with one of these is written in Hydra's grammar
 PLACE = re.compile(r"\{\w+\}")  # of a pattern of files, such as {case}; no dictionary of Hydra's
 OWN_GROUPS = ("model", "loss", "optimizer")  # whose choice `own` takes a _target_ and params
@@ -31,10 +33,11 @@ def prepare_overrides(arguments: Iterable[str]) -> list[str]:
 
     Hydra alone would read output_dir=2024_05_01 as the number 20240501, could not read
     data.root=~/scans, and would merge data.regions={...} with the data set's. Raises ConfigError
-    for a number of more digits than any setting has.
+    for a number of more digits than any setting has, and for plans that cannot be taken over.
     """
-    given = list(arguments)
-    return [*(new for argument in given for new in _prepare(argument)), *_own_choices(given)]
+    typed = list(arguments)
+    prepared = [new for argument in with_plans(typed) for new in _prepare(argument)]
+    return [*prepared, *_own_choices(typed)]
 
 
 def _own_choices(arguments: Sequence[str]) -> list[str]:
@@ -42,6 +45,15 @@ def _own_choices(arguments: Sequence[str]) -> list[str]:
     keys = [argument.partition("=")[0].lstrip("+") for argument in arguments]
     groups = [group for group in OWN_GROUPS if f"{group}._target_" in keys and group not in keys]
     return [f"{group}={OWN}" for group in groups]
+
+
+def with_plans(typed: list[str]) -> list[str]:
+    """The arguments after those that data.plans stands for, so that what is typed counts."""
+    keys = [argument.partition("=")[0].lstrip("+") for argument in typed]
+    files = [text.partition("=")[2] for text, key in zip(typed, keys, strict=True) if key == PLANS]
+    if not files or files[-1] in ("null", ""):
+        return typed
+    return [*planned_overrides(expand_home(files[-1].strip("'\"")), keys), *typed]
 
 
 def _prepare(argument: str) -> list[str]:

@@ -58,7 +58,7 @@ def doctor(config: Config, overrides: list[str]) -> None:
     model = build_model(config.model, channels=channels, outputs=outputs, seed=config.seed)
     _show(_network_rows(config, model, store))
     if store is not None:
-        local, replicas = _replicas(config)
+        local, replicas = count_replicas(config)
         try:
             memory = replica_memory(config, SINGLE_WORKER, local)
             _show(suggestions(store, cases, config, model, memory, replicas))
@@ -123,7 +123,7 @@ def _data_shape(config: Config) -> tuple[int, int]:
     return len(dataset.channels), len(make_targets(data, dataset.labels).names)
 
 
-def _replicas(config: Config) -> tuple[int, int]:
+def count_replicas(config: Config) -> tuple[int, int]:
     """Replicas on one machine like this, and in the whole run."""
     local = 1
     if config.parallel.name == "data":
@@ -138,7 +138,7 @@ def _network_rows(config: Config, model: Any, store: Store | None) -> Iterator[t
     if patch is None:
         yield "memory to train", "data.patch=null depends on the largest volume; see train.log"
         return
-    local, replicas = _replicas(config)
+    local, replicas = count_replicas(config)
     batch = patches_at_once(config, replicas)
     if patch == AUTO:
         if store is None:

@@ -37,9 +37,9 @@ def median_size(shapes: Iterable[Sequence[int]]) -> tuple[int, ...]:
     return tuple(max(1, round(size)) for size in np.median(list(shapes), axis=0).tolist())
 
 
-def round_up(size: int, stride: int) -> int:
+def round_up(size: float, stride: int) -> int:
     """The smallest multiple of the stride that is not below `size`."""
-    return -(-size // stride) * stride
+    return int(-(-size // stride)) * stride
 
 
 def choose_patch(

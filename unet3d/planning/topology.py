@@ -28,7 +28,7 @@ class Topology:
 
 
 def choose_topology(
-    spacing: Sequence[float], patch: Sequence[int], most: int | None = None
+    spacing: Sequence[float], patch: Sequence[float], most: int | None = None
 ) -> Topology:
     """The topology for patches of `patch` voxels of `spacing` mm, with at most `most` poolings."""
     mm, size, kernel = list(spacing), list(patch), [FLAT] * 3

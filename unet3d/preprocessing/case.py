@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-import zlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -33,15 +32,14 @@ from unet3d.preprocessing.geometry import (
     case_geometry,
     orient,
     orientation,
-    resample,
     resampled_shape,
 )
 from unet3d.preprocessing.normalize import CONSTANT, rescale, standardise
+from unet3d.preprocessing.resampling import coarse_axis, resample_image, resample_labels
+from unet3d.preprocessing.samples import foreground_index, labelled_samples
 from unet3d.preprocessing.store import CASE_FILES, StoredCase
 
 log = logging.getLogger(__name__)
-FOREGROUND_SAMPLE = 10_000  # foreground voxels kept per label
-LABELLED_SAMPLE = 1000  # values of labelled voxels kept of a case
 FLOAT16_MOST = 65000.0
 CHUNK_VOXELS, BLOCK_VOXELS = 64, 32  # per axis; all channels of a voxel stay together
 
@@ -55,15 +53,19 @@ def build_case(dataset: Dataset, case: Case, data: DataConfig, folder: Path) -> 
     channels = [channel for path in paths for channel in read_channels(path)]
     image, box, geometry, intensities = standard_image(paths[0], channels, data, dataset.channels)
     samples = labelled_samples(channels, label, data.normalize, dataset.ignore, case.id)
-    label = orient(label[box], axes, flips)
+    label = np.ascontiguousarray(orient(label[box], axes, flips))
     shape = (image.shape[0], image.shape[1], image.shape[2])
-    stored_label = np.ascontiguousarray(resample(label, shape, order=0))
+    inside = set(np.unique(label).tolist())
+    stored_label = resample_labels(label, shape, _coarse(header, data))
     foreground, counts = foreground_index(stored_label, case.id, dataset.ignore)
-    if values and not foreground:
+    if values and not values & inside:
         raise DataError(f"{dataset.file(case.label)}: no labelled voxel lies inside the image")
-    lost = values - set(foreground) - {dataset.ignore}
-    if lost:
-        log.warning("%s: label %s lies outside the image", case.id, sorted(lost))
+    for lost, why in (
+        (values - inside, "lies outside the image"),
+        ((values & inside) - set(foreground), "is too small for data.spacing and is lost"),
+    ):
+        if lost := lost - {dataset.ignore}:
+            log.warning("%s: label %s %s", case.id, sorted(lost), why)
     stored = StoredCase(
         case.id, shape, len(channels), stored_spacing(geometry, shape), tuple(sorted(foreground))
     )
@@ -121,9 +123,17 @@ def standard_image(
         if shape == cropped:  # cast before transposing, which then moves half the bytes
             image[..., index] = orient(standard.astype(image.dtype, order="K"), axes, flips)
         else:
-            image[..., index] = resample(orient(standard, axes, flips), shape, order=1)
+            turned = orient(standard, axes, flips)
+            image[..., index] = resample_image(turned, shape, _coarse(header, data))
     geometry = case_geometry(header.affine, header.shape, header.spacing, box, shape)
     return image, box, geometry, intensities
+
+
+def _coarse(header: Header, data: DataConfig) -> int | None:
+    """The stored axis that is resampled apart, see `coarse_axis`."""
+    axes, _ = orientation(header.affine)
+    spacing = [header.spacing[axis] for axis in axes]
+    return coarse_axis(spacing, data.spacing or spacing)
 
 
 def _standardised(
@@ -178,31 +188,6 @@ def _as_chosen(
     return values, measured
 
 
-def labelled_samples(
-    channels: list[tuple[np.ndarray, Header]],
-    label: np.ndarray,
-    methods: Any,
-    ignore: int | None,
-    case_id: str,
-) -> dict[int, list[float]]:
-    """Values of labelled voxels of each sequence that is normalised as CT, in the file's units.
-
-    A reproducible sample of at most LABELLED_SAMPLE, with as many from each case as nnU-Net takes.
-    """
-    wanted = [i for i, m in enumerate(methods) if m == "ct"] if isinstance(methods, list) else []
-    if not wanted:
-        return {}
-    chosen = np.flatnonzero(((label != 0) & (label != ignore)).ravel(order="F"))
-    if len(chosen) > LABELLED_SAMPLE:
-        random = np.random.Generator(np.random.Philox(zlib.crc32(case_id.encode())))
-        chosen = np.sort(random.choice(chosen, LABELLED_SAMPLE, replace=False))
-    places = np.unravel_index(chosen, label.shape, order="F")
-    return {
-        index: to_file_units(channels[index][0][places], channels[index][1]).tolist()
-        for index in wanted
-    }
-
-
 def stored_spacing(geometry: Geometry, shape: tuple[int, ...]) -> tuple[float, float, float]:
     """Spacing in mm of the stored grid, whose shape is `shape`."""
     dx, dy, dz = (
@@ -210,29 +195,6 @@ def stored_spacing(geometry: Geometry, shape: tuple[int, ...]) -> tuple[float, f
         for axis, before, after in zip(geometry.axes, geometry.cropped, shape, strict=True)
     )
     return dx, dy, dz
-
-
-def foreground_index(
-    label: np.ndarray, case_id: str, ignore: int | None = None
-) -> tuple[dict[int, np.ndarray], dict[int, int]]:
-    """Where each label value lies in a case, and how often it occurs; without that to ignore.
-
-    Returns {value: sorted (n, 3) voxel indices}, a reproducible sample of at most
-    FOREGROUND_SAMPLE each, and {value: number of voxels}.
-    """
-    flat = np.flatnonzero(label)
-    values = label.reshape(-1)[flat]
-    kind = np.int16 if max(label.shape) <= np.iinfo(np.int16).max else np.int32
-    found, counts = {}, {}
-    for value in sorted({*np.unique(values).tolist()} - {ignore}):
-        voxels = flat[values == value]
-        counts[value] = len(voxels)
-        if len(voxels) > FOREGROUND_SAMPLE:
-            seed = [zlib.crc32(case_id.encode()), value]
-            random = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
-            voxels = np.sort(random.choice(voxels, FOREGROUND_SAMPLE, replace=False))
-        found[value] = np.stack(np.unravel_index(voxels, label.shape), axis=1).astype(kind)
-    return found, counts
 
 
 def _read_label(dataset: Dataset, case: Case) -> tuple[np.ndarray, set[int]]:

@@ -36,6 +36,11 @@ def with_methods(data: DataConfig, dataset: Dataset) -> DataConfig:
     given = data.normalize
     if isinstance(given, list):
         if len(given) != len(dataset.channels):
+            if data.plans:
+                raise ConfigError(
+                    f"data.plans: {data.plans} is of a data set with {len(given)} sequences; this "
+                    f"one has {len(dataset.channels)}: {', '.join(dataset.channels)}"
+                )
             raise ConfigError(
                 f"data.normalize: {given} names {len(given)} methods; the data set has "
                 f"{len(dataset.channels)} sequences: {', '.join(dataset.channels)}"

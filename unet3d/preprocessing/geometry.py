@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from unet3d.preprocessing.resampling import coarse_axis, resample_labels
+
 MOST_VOXELS = 1e9  # along an axis: more than any memory holds; tiny spacings divide to infinity
 
 
@@ -84,11 +86,15 @@ def case_geometry(
 def restore(segmentation: np.ndarray, geometry: dict[str, Any]) -> np.ndarray:
     """A segmentation mapped from the stored grid back to the file's; 0 outside the box.
 
-    segmentation: (x, y, z) label values; resampled to the nearest voxel, dtype kept.
+    segmentation: (x, y, z) label values; resampled by label, dtype kept.
     """
     axes, flips, box = geometry["axes"], geometry["flips"], geometry["box"]
     if geometry["resampled"]:
-        segmentation = resample(segmentation, tuple(geometry["cropped"]), order=0)
+        cropped = tuple(geometry["cropped"])
+        spacing = [geometry["spacing"][axis] for axis in axes]
+        sizes = zip(spacing, cropped, segmentation.shape, strict=True)
+        stored = [mm * before / after for mm, before, after in sizes]
+        segmentation = resample_labels(segmentation, cropped, coarse_axis(stored, spacing))
     whole = np.zeros(geometry["shape"], segmentation.dtype)
     turned = orient(whole, tuple(axes), tuple(flips))  # a view: writing to it fills `whole`
     turned[tuple(slice(start, stop) for start, stop in box)] = segmentation
@@ -103,13 +109,3 @@ def resampled_shape(
         return tuple(shape)
     sizes = zip(shape, spacing, target, strict=True)
     return tuple(max(1, round(min(n * old / new, MOST_VOXELS))) for n, old, new in sizes)
-
-
-def resample(volume: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarray:
-    """`volume` (x, y, z) resampled to `shape`: order 1 linear, order 0 nearest; dtype kept."""
-    from scipy.ndimage import zoom
-
-    if volume.shape == tuple(shape):
-        return volume
-    factors = [new / old for new, old in zip(shape, volume.shape, strict=True)]
-    return zoom(volume, factors, order=order, mode="nearest", grid_mode=True)

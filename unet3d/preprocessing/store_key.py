@@ -67,6 +67,8 @@ def store_key(data: DataConfig, dataset: Dataset, identity: list[list[Any]]) -> 
         "labels": dataset.labels,
         "inputs": identity,
     }
+    if data.spacing is not None:  # linear and nearest in earlier versions
+        parts["resampling"] = "cubic"
     if normalized(data):
         parts["normalize"] = data.normalize
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -58,6 +58,15 @@ class PreprocessConfig:
 
 
 @dataclass
+class PlanConfig:
+    """`unet3d plan`: what it takes beside the settings of a training."""
+
+    output: Optional[str] = setting(
+        None, "a .yaml file for the recipe, for data.plans; null: only print it", path=True
+    )
+
+
+@dataclass
 class PredictConfig:
     """`unet3d predict`: from scans to segmentations."""
 
@@ -237,6 +246,7 @@ class ScalingConfig:
 # A command without its own schema takes the settings of a training alone.
 COMMANDS: dict[str, type] = {
     "preprocess": PreprocessConfig,
+    "plan": PlanConfig,
     "predict": PredictConfig,
     "evaluate": EvaluateConfig,
     "export": ExportConfig,

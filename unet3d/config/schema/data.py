@@ -197,3 +197,13 @@ class DataConfig:
         "percentiles become 0 and 1; none; auto: ct for CT, else zscore; a list: for each sequence",
         newer=True,
     )
+    plans: Optional[str] = setting(
+        None,
+        "typed on the command line, what to begin with, except what is typed beside it: patch, "
+        "spacing, batch size, normalisation, strides and kernels of the 3d_fullres of an "
+        "nnUNetPlans.json of nnU-Net v2; or the .yaml of `unet3d plan`",
+        FOLDER,
+        NO_EFFECT,
+        newer=True,
+        path=True,
+    )

@@ -1,0 +1,145 @@
+"""`unet3d plan`: the recipe by nnU-Net's rules for a data set and this memory, as YAML to edit."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unet3d.config.schema import Config, PlanConfig
+from unet3d.datasets.read import read_dataset, with_regions
+from unet3d.distributed.worker import SINGLE_WORKER
+from unet3d.doctor.doctor import count_replicas
+from unet3d.errors import ConfigError
+from unet3d.files import write_text
+from unet3d.models import build_model
+from unet3d.planning.memory import Memory, replica_memory
+from unet3d.planning.patch import format_gigabytes, format_sizes, step_cost
+from unet3d.planning.recipe import LEAST_BATCH, Recipe, feature_values, plan_recipe
+from unet3d.planning.rules import Spacing, choose_spacing
+from unet3d.preprocessing.channel_methods import with_methods
+from unet3d.preprocessing.fingerprint import CaseFingerprint, read_cases
+from unet3d.preprocessing.geometry import resampled_shape
+from unet3d.preprocessing.preprocess import preprocess
+from unet3d.sampling.targets import make_targets
+
+log = logging.getLogger(__name__)
+PRESET = "experiment=nnunet"
+VALUE_BYTES = 12  # of a convolution's output, its norm's and its activation's in float32
+ATTEMPTS = 8  # to meet the memory of the network as it is built
+MARGIN = 0.97
+
+
+def plan(config: Config, settings: PlanConfig, overrides: Sequence[str]) -> None:
+    """Print the recipe, and write it to `output`; `overrides`: as they were typed.
+
+    The data set is preprocessed at its own spacing unless it was. Raises ConfigError where no patch
+    fits, and where the file cannot be written.
+    """
+    store = preprocess(replace(config.data, spacing=None))
+    cases = read_cases(store)
+    spacing = choose_spacing([case.spacing for case in cases], [case.cropped for case in cases])
+    if config.data.spacing:
+        spacing = Spacing(tuple(config.data.spacing), None, False)
+    dataset = read_dataset(config.data)
+    methods = with_methods(config.data, dataset).normalize
+    names = make_targets(with_regions(config.data, dataset), dataset.labels, dataset.ignore).names
+    local, replicas = count_replicas(config)
+    memory = replica_memory(config, SINGLE_WORKER, local)
+    build = partial(build_model, channels=len(store.channels), outputs=len(names), seed=config.seed)
+    volume, recipe, needed = fitting_recipe(config, cases, spacing.mm, memory, build, len(names))
+    facts = [
+        f"{len(cases)} cases, median {format_sizes(volume)} voxels of {format_sizes(spacing.mm)} mm",
+        f"a step on {recipe.batch_size} patches takes about {format_gigabytes(needed)} of "
+        f"{format_gigabytes(memory.bytes)} ({memory.origin})",
+        "edit what you know better; a setting that is typed counts before this file",
+    ]
+    file = settings.output or "<this file>"
+    typed = [text for text in overrides if not text.startswith("data.plans=")]
+    facts.append(shlex.join(["python", "train.py", *typed, f"data.plans={file}"]))
+    text = recipe_text(recipe_settings(config, recipe, spacing, methods, replicas), facts)
+    print(text, end="")
+    if settings.output:
+        try:
+            Path(settings.output).parent.mkdir(parents=True, exist_ok=True)
+            write_text(Path(settings.output), text)
+        except OSError as error:
+            reason = f"cannot be written ({error.strerror})"
+            raise ConfigError(f"output: {settings.output} {reason}") from error
+        log.info("plan: %s is written", settings.output)
+
+
+def fitting_recipe(
+    config: Config,
+    cases: Sequence[CaseFingerprint],
+    spacing: Sequence[float],
+    memory: Memory,
+    build: Any,
+    outputs: int,
+) -> tuple[list[float], Recipe, float]:
+    """The median volume in voxels, the recipe for one replica, and the bytes of its step.
+
+    nnU-Net's count of values is scaled to what the network takes as it is built here. build: a
+    network of ModelConfig. Raises ConfigError where no patch fits.
+    """
+    sizes = [resampled_shape(case.cropped, case.spacing, list(spacing)) for case in cases]
+    volume: list[float] = np.median(sizes, axis=0).tolist()
+    model = config.model
+    count = partial(
+        feature_values, filters=model.filters, max_filters=model.max_filters, outputs=outputs
+    )
+    most = memory.bytes / (LEAST_BATCH * VALUE_BYTES)
+    for attempt in range(ATTEMPTS):
+        recipe = plan_recipe(volume, spacing, len(cases), most, count)
+        if recipe is None:
+            break
+        network = build(replace(model, **topology_settings(recipe)))
+        cost = step_cost(config, network, recipe.patch, recipe.batch_size).training_bytes
+        if cost <= memory.bytes and attempt:
+            return volume, recipe, cost
+        most *= memory.bytes / cost * (MARGIN if attempt else 1)
+    raise ConfigError(
+        f"data.patch: no patch of a volume of {format_sizes(volume)} voxels fits in "
+        f"{format_gigabytes(memory.bytes)} ({memory.origin}); type a smaller model.filters, or a "
+        "larger data.patch_memory"
+    )
+
+
+def topology_settings(recipe: Recipe) -> dict[str, Any]:
+    """The settings of the model that the recipe decides."""
+    topology = recipe.topology
+    return {
+        "depth": len(topology.strides),
+        "strides": [list(level) for level in topology.strides],
+        "kernels": [list(level) for level in topology.kernels],
+    }
+
+
+def recipe_settings(
+    config: Config, recipe: Recipe, spacing: Spacing, methods: list[str], replicas: int
+) -> dict[str, Any]:
+    """The settings of the recipe file; a spacing that all files have is left as it is."""
+    return {
+        "experiment": PRESET.partition("=")[2],
+        "batch_size": recipe.batch_size * replicas * config.accumulate,
+        "data": {
+            "spacing": None if spacing.uniform else list(spacing.mm),
+            "patch": list(recipe.patch),
+            "normalize": methods,
+        },
+        "model": {"filters": config.model.filters, **topology_settings(recipe)},
+    }
+
+
+def recipe_text(settings: dict[str, Any], facts: Sequence[str]) -> str:
+    """The recipe as YAML, with `facts` as comments above."""
+    import yaml
+
+    comments = "".join(f"# {fact}\n" for fact in facts)
+    return comments + yaml.safe_dump(settings, sort_keys=False, default_flow_style=None)
