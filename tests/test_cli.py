@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from unet3d.cli import COMMANDS, Command, main
+from unet3d.config.command_line import program
 from unet3d.config.compose import from_overrides
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EACH_COMMAND = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+OURS = [command for command in COMMANDS if not command.by_hydra]
 
 
-@EACH_COMMAND
+@pytest.mark.parametrize("command", OURS, ids=lambda command: command.name)
 def test_help_of_a_command_has_its_examples_and_settings(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -29,7 +31,17 @@ def test_help_of_a_command_has_its_examples_and_settings(
         assert example in shown and example.startswith(f"unet3d {command.name}")
     for field in dataclasses.fields(command.schema) if command.schema else ():
         assert re.search(rf"^ +{field.name}\b", shown, re.MULTILINE), field.name
-    assert ("the settings of train.py" in shown) == command.of_training
+    assert ("the settings of a training" in shown) == command.of_training
+
+
+@pytest.mark.parametrize("name", ["train", "sweep"])
+def test_a_training_and_a_sweep_have_the_help_of_their_scripts(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which lists all settings and says what is typed here."""
+    main([name, "--help"])
+    shown = capsys.readouterr().out
+    assert f"\n  {' '.join(program(name))} " in shown and "\n  lr=" in shown
 
 
 @EACH_COMMAND
@@ -72,7 +84,7 @@ def test_help_lists_the_commands_without_tensorflow() -> None:
     ("name", "message"),
     [
         ("pedict", "error: pedict is not a command; did you mean predict?\n"),
-        ("train", "error: train is not a command; choose one of predict, evaluate, export, view, "),
+        ("fly", "error: fly is not a command; choose one of train, sweep, predict, evaluate, "),
     ],
 )
 def test_an_unknown_command_is_one_line(

@@ -68,7 +68,7 @@ def _examples(examples: dict[str, str]) -> Iterator[str]:
     typed = {command.format(**names): text for command, text in examples.items()}
     width = max(len(command) for command, text in typed.items() if text)
     for command, text in typed.items():
-        yield f"  {command:<{width}}   {text}".rstrip()
+        yield f"  {command:<{width}}  {text}".rstrip()
 
 
 def settings_help(schema: type) -> str:
