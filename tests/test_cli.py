@@ -48,7 +48,9 @@ def test_a_training_and_a_sweep_have_the_help_of_their_scripts(
 def test_the_examples_are_settings_of_the_command(command: Command) -> None:
     """Each example of a help could be typed: its keys and values fit the schema."""
     for example in command.examples if command.schema and not command.of_training else ():
-        from_overrides(command.schema, example.replace("<id>", "abc").split()[2:])
+        from_overrides(
+            command.schema, example.replace("<id>", "abc").replace("<name>", "abc").split()[2:]
+        )
 
 
 @EACH_COMMAND

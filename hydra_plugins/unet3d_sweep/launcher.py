@@ -21,14 +21,16 @@ class RayTrialLauncher(RayLauncher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the trials; those that an earlier sweep of the name has finished do not run again."""
+        from unet3d.sweep.configurations import repeated
         from unet3d.sweep.plan import SweepPlan
         from unet3d.sweep.run import run_sweep
         from unet3d.sweep.search import GridSearch, longest_first
         from unet3d.sweep.trial import Trial, make_name, split_override, swept_keys
 
-        lists = [filter_overrides(list(overrides)) for overrides in job_overrides]
+        all_overrides = repeated(job_overrides, self.compose(job_overrides[0]).sweep)
+        lists = [filter_overrides(list(overrides)) for overrides in all_overrides]
         swept = swept_keys(lists)
-        configs = [self.compose(overrides) for overrides in job_overrides]
+        configs = [self.compose(overrides) for overrides in all_overrides]
         trials = [
             Trial(
                 number,

@@ -74,6 +74,11 @@ class OptunaSweeper(Sweeper):
 
         corners = [make_trial(0, {k: end(d) for k, d in searched.items()}) for end in (_low, _high)]
         config = launcher.compose(corners[0].overrides)
+        if config.sweep.folds is not None or config.sweep.seeds > 1:
+            raise ConfigError(
+                "sweep.folds, sweep.seeds: are of grids; leave out hydra/sweeper=optuna, or type "
+                "data.fold= and seed="
+            )
         swept = list(corners[0].swept)
         space = " ".join(f"{key}={searched[key]}" for key in sorted(searched))
         name = config.sweep.name or make_name(swept, space + corners[0].key)

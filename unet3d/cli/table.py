@@ -6,7 +6,7 @@ import difflib
 import shlex
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from unet3d.cli.user_errors import fail, guarded
 from unet3d.config.command_line import program
@@ -66,8 +66,15 @@ def _sweep(arguments: list[str]) -> None:
 
 def _predict(overrides: list[str]) -> None:
     from unet3d.inference.predict import predict
+    from unet3d.sweep.configurations import runs_of_best
 
-    predict(from_overrides(PredictConfig, overrides))
+    settings = from_overrides(PredictConfig, overrides)
+    if (settings.run is None) == (settings.sweep is None):
+        raise ConfigError("run: type either run=<id> or sweep=<name>")
+    if settings.sweep is not None:
+        runs = runs_of_best(settings.output_dir, settings.sweep)
+        settings = replace(settings, run=",".join(runs))
+    predict(settings)
 
 
 def _evaluate(overrides: list[str]) -> None:
@@ -220,6 +227,7 @@ COMMANDS = (
         (
             "unet3d predict run=<id> input=scan.nii.gz output=seg.nii.gz",
             "unet3d predict run=a,b,c input=imagesTs/ output=preds/ tta=true",
+            "unet3d predict sweep=<name> input=imagesTs/ output=preds/",
         ),
         schema=PredictConfig,
     ),

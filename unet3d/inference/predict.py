@@ -42,6 +42,7 @@ def predict(settings: PredictConfig) -> list[Path]:
     exit code 1.
     """
     input_paths(settings.input)  # what is missing shows before a run is fetched
+    assert settings.run is not None
     runs = [run.strip() for run in settings.run.split(",")]
     check_runs(runs, settings.output_dir, settings.precision)
     described = read_description(run_files(runs[0], settings.output_dir).description)

@@ -15,6 +15,7 @@ from typing import Any
 
 from unet3d.cluster.ray_cluster import cluster_address, ray_cluster
 from unet3d.cluster.versions import check_nodes
+from unet3d.config.command_line import program
 from unet3d.config.schema import AUTO, Config
 from unet3d.disk import check_writable
 from unet3d.distributed.gpus import check_gpus
@@ -25,6 +26,7 @@ from unet3d.errors import DataError, RunStopped
 from unet3d.logs import log_to_console
 from unet3d.run_folder import run_folder
 from unet3d.sampling.split_record import ACCEPT, differences
+from unet3d.sweep.configurations import configurations
 from unet3d.sweep.forecast import comparison, forecast_lines
 from unet3d.sweep.forecast_process import start_forecast
 from unet3d.sweep.known_timing import newest_runs
@@ -237,7 +239,7 @@ def _tags(plan: SweepPlan) -> dict[str, str]:
 
 def _command() -> str:
     """What the user typed."""
-    return shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join([*program("sweep"), *sys.argv[1:]])
 
 
 def _finish(
@@ -253,6 +255,9 @@ def _finish(
 
     records = read_results(folder)
     print_results(records)
+    if plan.config.sweep.folds is not None or plan.config.sweep.seeds > 1:
+        for one in configurations(records):
+            log.info("%s", one)
     counts = counted(results.values())
     report = write_report(folder, plan.config.output_dir)
     if line := comparison(folder):

@@ -70,7 +70,7 @@ class PlanConfig:
 class PredictConfig:
     """`unet3d predict`: from scans to segmentations."""
 
-    run: str = setting(MISSING, "id of a run, or several as a,b,c for their mean", RUN_IDS)
+    run: Optional[str] = setting(None, "id of a run, or several as a,b,c for their mean", RUN_IDS)
     input: str = setting(
         MISSING,
         "a scan, the files of its sequences as a,b,c,d or [a,b,c,d], or a folder of scans",
@@ -84,6 +84,12 @@ class PredictConfig:
     postprocess: PostprocessConfig = group(PostprocessConfig)
     output_dir: str = setting("outputs", "folder of the runs", path=True)
     threads: Optional[int] = setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
+    sweep: Optional[str] = setting(
+        None,
+        "instead of run: name of a sweep, for the mean of the runs of its best configuration, as "
+        "the folds of sweep.folds",
+        FOLDER_NAME,
+    )
 
 
 @dataclass

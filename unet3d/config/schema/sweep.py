@@ -74,3 +74,18 @@ class SweepConfig:
         effect=NO_EFFECT,
         newer=True,
     )
+    folds: Optional[int] = setting(
+        None,
+        "train each configuration on every one of so many cross-validation folds; null: as "
+        "data.fold says",
+        AT_LEAST_2,
+        NO_EFFECT,
+        newer=True,
+    )
+    seeds: int = setting(
+        1,
+        "train each configuration with the seeds 0, 1, ..., so many; 1: with that of the run",
+        AT_LEAST_1,
+        NO_EFFECT,
+        newer=True,
+    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unet3d.html import render
+from unet3d.sweep.configurations import configurations
 from unet3d.sweep.format import clock, last_line, number_or_dash, shown
 from unet3d.sweep.report.parameters import MISSING, best_of, parameter_names, shown_name
 from unet3d.sweep.report.results import counted
@@ -57,6 +58,7 @@ def page(
         trials="1 trial" if len(results) == 1 else f"{len(results)} trials",
         counts=_counts(results),
         best=_best(results),
+        configurations=_configurations(results),
         headings=_headings(names),
         rows=[_row(result, names) for result in results],
         pictures=pictures,
@@ -77,6 +79,12 @@ def _best(results: Sequence[TrialRecord]) -> dict[str, object] | None:
         return None
     best = results[0]
     return {"result": best, "name": shown_name(best), "dice": number_or_dash(best.result.best)}
+
+
+def _configurations(results: Sequence[TrialRecord]) -> list[str]:
+    """A sentence for each configuration, where some have several trials."""
+    found = configurations(results)
+    return [str(one) for one in found] if len(found) < len(results) else []
 
 
 def _headings(names: Sequence[str]) -> list[str]:
