@@ -61,7 +61,7 @@ def call_target(
     try:
         return function(*given, **{**named, **params})
     except Exception as error:  # whatever code of the user's own raises
-        raise ConfigError(f"{key}: {target} failed ({_in_a_line(error)})") from error
+        raise ConfigError(f"{key}: {target} failed ({in_a_line(error)})") from error
 
 
 def check_arguments(
@@ -94,10 +94,11 @@ def check_arguments(
 
 def _not_imported(key: str, target: str, module: str, error: Exception) -> ConfigError:
     return ConfigError(
-        f"{key}: {target} is not found, as {module} cannot be imported ({_in_a_line(error)})"
+        f"{key}: {target} is not found, as {module} cannot be imported ({in_a_line(error)})"
     )
 
 
-def _in_a_line(error: Exception) -> str:
+def in_a_line(error: Exception) -> str:
+    """The kind of an error and the first line of what it says."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from unet3d.config.schema import ModelConfig
-from unet3d.config.target import call_target
+from unet3d.config.target import call_target, in_a_line
 from unet3d.errors import ConfigError
 
 KEY = "model._target_"
@@ -49,7 +49,7 @@ def _functional(model: ModelConfig, network: keras.Layer, channels: int) -> kera
             raise _breach(
                 model,
                 f"returned a {type(network).__name__} that fails on an image of shape "
-                f"{image.shape} ({_first_line(error)})",
+                f"{image.shape} ({in_a_line(error)})",
                 "it must take sizes that are not known yet",
             ) from error
     shapes = [tuple(tensor.shape) for tensor in network.inputs]
@@ -74,7 +74,7 @@ def _check_logits(
     except Exception as error:  # of Keras, TensorFlow or the user's own code
         raise _breach(
             model,
-            f"returned a network that fails on {list(sizes)} voxels ({_first_line(error)})",
+            f"returned a network that fails on {list(sizes)} voxels ({in_a_line(error)})",
             f"it must take them by {stride}",
         ) from error
     levels = found if isinstance(found, (list, tuple)) else [found]
@@ -105,8 +105,3 @@ def _check_logits(
 
 def _breach(model: ModelConfig, got: str, expected: str) -> ConfigError:
     return ConfigError(f"{KEY}: {model._target_} {got}; {expected}")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
