@@ -45,6 +45,8 @@ def test_a_grid_brings_its_own_trials(tmp_path: Path, monkeypatch: pytest.Monkey
     plan = plan_study(settings, typed)
     assert (plan.facts.trials, plan.seeds, plan.facts.weak) == (32, 0, True)
     assert {one.epochs for one in plan.configs} == {13} and len(plan.configs) == 32
+    with pytest.raises(ConfigError, match="lacks 1, against which speed-ups are counted"):
+        plan_study(ScalingConfig([32], ["data"], StudyConfig(name="other")), typed)
     settings.scaling.trials = 4
     with pytest.raises(ConfigError, match="the trials are the 32 of the grid; leave it out"):
         plan_study(settings, typed)
