@@ -19,6 +19,7 @@ from unet3d.cli import main
 from unet3d.config.schema import ScalingConfig, StudyConfig
 from unet3d.errors import ConfigError, RunError
 from unet3d.scaling.study import plan_study
+from unet3d.scaling.study_forecast import forecast_cells
 from unet3d.scaling.study_report import CellResult, summarised
 
 
@@ -44,6 +45,8 @@ def test_a_grid_brings_its_own_trials(tmp_path: Path, monkeypatch: pytest.Monkey
     plan = plan_study(settings, typed)
     assert (plan.facts.trials, plan.seeds, plan.facts.weak) == (32, 0, True)
     assert {one.epochs for one in plan.configs} == {13} and len(plan.configs) == 32
+    with pytest.raises(ConfigError, match="lacks 1, against which speed-ups are counted"):
+        plan_study(ScalingConfig([32], ["data"], StudyConfig(name="other")), typed)
     settings.scaling.trials = 4
     with pytest.raises(ConfigError, match="the trials are the 32 of the grid; leave it out"):
         plan_study(settings, typed)
@@ -70,6 +73,11 @@ def test_a_study_that_is_killed_goes_on(tmp_path: Path, capsys: pytest.CaptureFi
     page = (folder / "index.html").read_text()
     assert "2 trials, measured; global batch fixed" in page and f"{machine.cores()} cores" in page
     check_record(tmp_path, json.loads((folder / "record.json").read_text())["run_id"], rows)
+    settings = ScalingConfig([1, 2], ["experiment", "data"], StudyConfig(trials=2))
+    plan = plan_study(settings, ["experiment=smoke", f"output_dir={tmp_path}"])
+    forecasts = forecast_cells(plan.cells, plan.configs, 2, "study", plan.devices, weak=False)
+    assert set(forecasts) == {"experiment-1-0", "experiment-2-0", "data-2-0"}
+    assert 0 < forecasts["experiment-2-0"] < forecasts["experiment-1-0"]
     with pytest.raises(SystemExit):
         main([*typed, "scaling.trials=3"])
     assert "is a study with other settings: trials was 2, and is 3" in capsys.readouterr().err

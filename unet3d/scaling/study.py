@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from unet3d.cluster.ray_cluster import cluster_address
 from unet3d.config.compose import compose_config
 from unet3d.config.schema import Config, ScalingConfig
 from unet3d.errors import ConfigError
@@ -54,26 +53,24 @@ def scaling_command(settings: ScalingConfig, overrides: Sequence[str]) -> Path:
     plan = plan_study(settings, overrides)
     done = {cell.name: found for cell in plan.cells if (found := _read(plan.folder, cell))}
     missing = [cell for cell in plan.cells if cell.name not in done]
+    weak = plan.facts.weak
     with ExitStack() as stack:
         stack.enter_context(study_server(plan.config))
         record = stack.enter_context(StudyRecord(plan.config, plan.folder, plan.facts))
         forecasts: dict[str, float] = {}
         if settings.scaling.runs and missing:
-            runs, weak = settings.scaling.runs, plan.facts.weak
-            forecasts = forecast_cells(
-                missing, plan.configs, plan.facts.trials, runs, plan.devices, weak
-            )
-        with StudyProgress(plan.cells, plan.facts.trials, forecasts) as progress:
-            for name, result in done.items():
-                progress.end(next(c for c in plan.cells if c.name == name), result.seconds, True)
-            for cell in missing:
-                own = cell_overrides(
-                    cell, plan.config, settings, plan.devices, plan.facts.weak, plan.seeds
-                )
-                typed = [*overrides, *own, *record.overrides]
-                found = measure(cell, plan.config, typed, plan.folder, progress)
-                found = replace(found, forecast=forecasts.get(cell.name))
-                write_text(_file(plan.folder, cell), json.dumps(asdict(found), indent=1))
+            runs, trials = settings.scaling.runs, plan.facts.trials
+            forecasts = forecast_cells(missing, plan.configs, trials, runs, plan.devices, weak)
+        progress = stack.enter_context(StudyProgress(plan.cells, plan.facts.trials, forecasts))
+        for cell in plan.cells:
+            if cell.name in done:
+                progress.end(cell, done[cell.name].seconds, before=True)
+        for cell in missing:
+            own = cell_overrides(cell, plan.config, settings, plan.devices, weak, plan.seeds)
+            typed = [*overrides, *own, *record.overrides]
+            found = measure(cell, plan.config, typed, plan.folder, progress)
+            found = replace(found, forecast=forecasts.get(cell.name))
+            write_text(_file(plan.folder, cell), json.dumps(asdict(found), indent=1))
         results = [cell_result(path) for path in sorted((plan.folder / CELLS).glob("*.json"))]
         files = write_study(results, plan.folder, plan.facts)
         record.keep(results, files)
@@ -106,6 +103,7 @@ def plan_study(settings: ScalingConfig, overrides: Sequence[str]) -> StudyPlan:
         weak,
         devices.machine,
     )
+    _check_one_device(settings, folder)
     _check_same_study(folder, facts)
     _announce(config, cells, facts, devices, settings)
     configs = [replace(one, epochs=epochs_of(one, settings)) for one in configs]
@@ -138,15 +136,21 @@ def _announce(
 ) -> None:
     scaled = "of a replica" if facts.weak else "of all replicas"
     log.info(
-        "scaling: %d parts of %d trials with %d epochs each; batch_size=%d is that %s; %s: %s",
+        "scaling: %d parts of %d trials with %d epochs each; batch_size=%d is that %s; on %s",
         len(cells),
         facts.trials,
         epochs_of(config, settings),
         config.batch_size,
         scaled,
-        "nodes" if cluster_address(config) else "here",
         devices.machine,
     )
+
+
+def _check_one_device(settings: ScalingConfig, folder: Path) -> None:
+    if 1 not in settings.devices and not list((folder / CELLS).glob("*-1-*.json")):
+        raise ConfigError(
+            f"devices: {settings.devices} lacks 1, against which speed-ups are counted; add it"
+        )
 
 
 def _check_same_study(folder: Path, facts: StudyFacts) -> None:

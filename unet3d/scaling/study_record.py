@@ -33,6 +33,7 @@ class StudyRecord:
         }
         name = f"study {facts.name}"
         self.record = open_sweep(config, name, tags, known, "scaling.name")
+        self.begun_before = known is not None
         self.overrides: list[str] = []
         if self.record is not None:
             write_text(folder / RECORD, json.dumps({"run_id": self.record.run_id}))
@@ -68,7 +69,9 @@ class StudyRecord:
         status = "FINISHED" if error is None else "FAILED"
         if error is not None and not isinstance(error, Exception):
             status = "KILLED"
-        tags = {} if error is None else {"unet3d.reason": str(error)[:5000]}
+        tags = {}
+        if error is not None or self.begun_before:  # then of what ended the former command
+            tags["unet3d.reason"] = str(error or "")[:5000]
         record_or_warn(self.record.close, status, tags, {})
 
 

@@ -53,12 +53,12 @@ class StudyFacts:
 
 @dataclass(frozen=True)
 class Measured:
-    """The repeats of a cell. spread: of their times, as a share of the median."""
+    """The repeats of a cell. spread: of their times, as a share of the median; None of one."""
 
     devices: int
     parallelism: str
     seconds: float
-    spread: float
+    spread: float | None
     speedup: float
     patches_per_s: float
     parts: Mapping[str, float]
@@ -70,7 +70,7 @@ class Measured:
             str(self.devices),
             self.parallelism,
             clock(self.seconds),
-            f"{self.spread:.0%}",
+            "-" if self.spread is None else f"{self.spread:.0%}",
             f"{self.speedup:.2f}",
             f"{self.speedup / self.devices:.0%}",
             f"{self.patches_per_s:.1f}",
@@ -100,7 +100,7 @@ def summarised(results: Sequence[CellResult]) -> list[Measured]:
                 devices,
                 mode,
                 middle,
-                (max(seconds) - min(seconds)) / middle,
+                (max(seconds) - min(seconds)) / middle if len(seconds) > 1 else None,
                 base / middle,
                 median(one.patches_per_s for one in each),
                 parts,
@@ -160,9 +160,9 @@ def write_study(results: Sequence[CellResult], folder: Path, facts: StudyFacts) 
 
 def draw_parts(rows: Sequence[Measured], path: Path, title: str) -> None:
     """Stacked bars: the seconds of all runs of a cell, by what they were spent on."""
-    picture = figure(figsize=(1.5 + 1.1 * len(rows), 4.5), layout="constrained")
+    picture = figure(figsize=(3.0 + 1.1 * len(rows), 4.5), layout="constrained")
     axis = picture.subplots()
-    names = [f"{row.parallelism}\n{row.devices}" for row in rows]
+    names = [f"{row.parallelism}\n{_devices(row.devices)}" for row in rows]
     bottom = [0.0] * len(rows)
     for part in rows[0].parts:
         heights = [row.parts[part] for row in rows]
@@ -171,5 +171,9 @@ def draw_parts(rows: Sequence[Measured], path: Path, title: str) -> None:
             bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
     axis.set_ylabel("s, all runs together")
     axis.set_title(title, fontsize=10)
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, reverse=True, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     save_png(picture, path)
+
+
+def _devices(count: int) -> str:
+    return "1 device" if count == 1 else f"{count} devices"
