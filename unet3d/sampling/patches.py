@@ -59,13 +59,23 @@ class PatchStream:
     steps_per_epoch: int
     seed: int
     patch_shape: tuple[int, int, int]
+    weights: tuple[float, ...] = ()  # of the cases, where the data set gives them
     failures: list[Exception] = field(default_factory=list, compare=False)  # of reading threads
 
     def case_of(self, epoch: int, position: int) -> str:
-        """The case of a position; each block of len(cases) positions has every case once."""
-        block, index = divmod(position, len(self.cases))
-        order = generator(self.seed, ORDER, epoch, block).permutation(len(self.cases))
-        return self.cases[order[index]]
+        """The case of a position; each block of len(cases) positions has every case once.
+
+        With weights it has each as often as its weight says, rounded up or down at random.
+        """
+        count = len(self.cases)
+        block, index = divmod(position, count)
+        rng = generator(self.seed, ORDER, epoch, block)
+        chosen = rng.permutation(count)[index]
+        if self.weights:
+            up_to = np.cumsum(self.weights)
+            place = (chosen + rng.random()) / count * up_to[-1]
+            chosen = min(np.searchsorted(up_to, place, "right"), count - 1)
+        return self.cases[chosen]
 
     def cases_of(self, epoch: int, step: int) -> list[str]:
         """The cases in the global batch of a step of an epoch."""
@@ -103,7 +113,7 @@ class PatchStream:
         """Put a sample into arrays that the device finishes, with half the bytes.
 
         Image, of the store's 16 bits (x, y, z, channels), and label, uint8 (x, y, z); then what is
-        left to do: the axes to mirror, boolean (3,), the amounts of Intensity, float32 (4,), and
+        left to do: the axes to mirror, boolean (3,), the amounts of Intensity, float32 (6,), and
         its seed and 0, int32 (2,). A patch that was rotated or scaled is rounded to 16 bits.
         """
         draw = self._draw(epoch, position)
@@ -141,11 +151,19 @@ class PatchStream:
         anywhere = [int(rng.integers(0, max(r, 0) + 1)) for r in room]
         chosen = rng.random() < self.data.foreground
         if chosen and self.data.patch is not None and (foreground := self.store.foreground(case)):
-            voxels = foreground[sorted(foreground)[rng.integers(len(foreground))]]
+            voxels = foreground[self._draw_label(rng, sorted(foreground))]
             voxel = voxels[rng.integers(len(voxels))]
             centred = [int(v) - w // 2 for v, w in zip(voxel, self.patch_shape, strict=True)]
             anywhere = [min(max(c, 0), max(r, 0)) for c, r in zip(centred, room, strict=True)]
         return [r // 2 if r < 0 else a for a, r in zip(anywhere, room, strict=True)]
+
+    def _draw_label(self, rng: np.random.Generator, labels: Sequence[int]) -> int:
+        """One of the labels that a case has, by data.foreground_shares where that names any."""
+        given = {int(label): share for label, share in (self.data.foreground_shares or {}).items()}
+        shares = np.array([given.get(label, 0.0) for label in labels], float)
+        if not shares.any():
+            return labels[rng.integers(len(labels))]
+        return labels[int(np.searchsorted(np.cumsum(shares), rng.random() * shares.sum(), "right"))]
 
     def _read(self, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
         """The patch as it is in the store; 0 outside the volume."""
@@ -201,7 +219,7 @@ class PatchStream:
         fill: Callable[..., None] = self.fill
         if for_device:
             narrow = (parts[0][0], tf.as_dtype(self.kind))
-            left = [((3,), tf.bool), ((4,), tf.float32), ((2,), tf.int32)]
+            left = [((3,), tf.bool), ((6,), tf.float32), ((2,), tf.int32)]
             parts, fill = [narrow, parts[1], *left], self.fill_for_device
 
         def fill_place(place: int, *arrays: np.ndarray) -> None:
@@ -257,4 +275,17 @@ def make_stream(
         steps_per_epoch,
         seed,
         (patch[0], patch[1], patch[2]),
+        case_weights(store, cases),
     )
+
+
+def case_weights(store: Store, cases: Sequence[str]) -> tuple[float, ...]:
+    """How often each case is drawn, relative to the others; () where all are drawn equally.
+
+    Raises ConfigError where none is drawn at all.
+    """
+    given = {case.id: case.weight for case in store.source.cases} if store.source else {}
+    weights = tuple(given.get(case, 1.0) for case in cases)
+    if not any(weights):
+        raise ConfigError("data.root: every case to train on has a weight of 0 in the table")
+    return weights if len(set(weights)) > 1 else ()

@@ -82,6 +82,12 @@ def make_data(config: Config) -> tuple[Store, Targets, SplitRecord]:
     store = replace(store, scales=_scales(config, store, record))
     ignore = store.source.ignore if store.source else None
     targets = make_targets(with_regions(config.data, store.source), store.labels, ignore)
+    weights = config.loss.class_weights
+    if weights is not None and len(weights) != len(targets.names):
+        raise ConfigError(
+            f"loss.class_weights: {weights} names {len(weights)} weights; the network has "
+            f"{len(targets.names)} outputs: {', '.join(targets.names)}"
+        )
     if config.data.patch != AUTO:
         stream_of(config, store, record.split)
     return store, targets, record

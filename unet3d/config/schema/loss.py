@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -23,3 +24,16 @@ class LossConfig:
         0.3, "tversky: weight of false positives (Salehi et al. 2017)", AT_LEAST_0
     )
     fn_weight: float = setting(0.7, "tversky: weight of false negatives", AT_LEAST_0)
+    batch_dice: bool = setting(
+        False,
+        "dice, dice_ce: one Dice over all patches that a replica holds at once, so that a patch "
+        "without foreground does not count alone; changes with the number of replicas",
+        newer=True,
+    )
+    # Any: a list or null; config/rules.py checks it.
+    class_weights: Any = setting(
+        None,
+        "weight of each output in the means over outputs, and with data.target=classes of each "
+        "voxel by its class, background first; null: equal",
+        newer=True,
+    )
