@@ -106,9 +106,7 @@ def level_weights(levels: int) -> Sequence[float]:
     return [weight / sum(raw) for weight in raw]
 
 
-def soft_dice(
-    truth: Any, probability: Any, smooth: float = 1e-5, over_batch: bool = False
-) -> Any:
+def soft_dice(truth: Any, probability: Any, smooth: float = 1e-5, over_batch: bool = False) -> Any:
     """Soft Dice of each region (Milletari et al. 2016, eq. 1).
 
     truth, probability: (batch, x, y, z, regions), in [0, 1]. over_batch: the sums are over the

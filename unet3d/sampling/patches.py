@@ -23,17 +23,17 @@ from unet3d.sampling.augment import (
     warp_patch,
 )
 from unet3d.sampling.batches import batches_ahead
+from unet3d.sampling.draws import (
+    SAMPLE,
+    case_weights,
+    check_shares_of_labels,
+    draw_case,
+    draw_label,
+    generator,
+)
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-ORDER, SAMPLE = 0, 1  # the two kinds of random generators
-
-
-def generator(seed: int, kind: int, epoch: int, position: int) -> np.random.Generator:
-    """A counter-based generator for one sample, or for one pass over the cases."""
-    key = np.array([seed, kind], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, position, epoch]))
 
 
 @dataclass(frozen=True)
@@ -63,19 +63,9 @@ class PatchStream:
     failures: list[Exception] = field(default_factory=list, compare=False)  # of reading threads
 
     def case_of(self, epoch: int, position: int) -> str:
-        """The case of a position; each block of len(cases) positions has every case once.
-
-        With weights it has each as often as its weight says, rounded up or down at random.
-        """
-        count = len(self.cases)
-        block, index = divmod(position, count)
-        rng = generator(self.seed, ORDER, epoch, block)
-        chosen = rng.permutation(count)[index]
-        if self.weights:
-            up_to = np.cumsum(self.weights)
-            place = (chosen + rng.random()) / count * up_to[-1]
-            chosen = min(np.searchsorted(up_to, place, "right"), count - 1)
-        return self.cases[chosen]
+        """The case of a position, see `draw_case`."""
+        index = draw_case(self.seed, epoch, position, len(self.cases), self.weights)
+        return self.cases[index]
 
     def cases_of(self, epoch: int, step: int) -> list[str]:
         """The cases in the global batch of a step of an epoch."""
@@ -151,19 +141,11 @@ class PatchStream:
         anywhere = [int(rng.integers(0, max(r, 0) + 1)) for r in room]
         chosen = rng.random() < self.data.foreground
         if chosen and self.data.patch is not None and (foreground := self.store.foreground(case)):
-            voxels = foreground[self._draw_label(rng, sorted(foreground))]
+            voxels = foreground[draw_label(rng, sorted(foreground), self.data.foreground_shares)]
             voxel = voxels[rng.integers(len(voxels))]
             centred = [int(v) - w // 2 for v, w in zip(voxel, self.patch_shape, strict=True)]
             anywhere = [min(max(c, 0), max(r, 0)) for c, r in zip(centred, room, strict=True)]
         return [r // 2 if r < 0 else a for a, r in zip(anywhere, room, strict=True)]
-
-    def _draw_label(self, rng: np.random.Generator, labels: Sequence[int]) -> int:
-        """One of the labels that a case has, by data.foreground_shares where that names any."""
-        given = {int(label): share for label, share in (self.data.foreground_shares or {}).items()}
-        shares = np.array([given.get(label, 0.0) for label in labels], float)
-        if not shares.any():
-            return labels[rng.integers(len(labels))]
-        return labels[int(np.searchsorted(np.cumsum(shares), rng.random() * shares.sum(), "right"))]
 
     def _read(self, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
         """The patch as it is in the store; 0 outside the volume."""
@@ -251,7 +233,7 @@ def make_stream(
     """The stream of the training cases; data.patch=null takes whole volumes, padded to one shape.
 
     Raises ConfigError for a patch that the network's stride does not divide, or that is larger than
-    the largest volume.
+    the largest volume, and for shares or weights that do not fit the data set.
     """
     largest = [max(store.cases[c].shape[axis] for c in cases) for axis in range(3)]
     padded = [-(-size // step) * step for size, step in zip(largest, stride, strict=True)]
@@ -264,6 +246,7 @@ def make_stream(
             f"data.patch: {patch} is larger than the volumes, {largest} after cropping; "
             f"the largest patch is {padded}"
         )
+    check_shares_of_labels(data.foreground_shares, store.labels)
     if steps_per_epoch is None:
         steps_per_epoch = -(-len(cases) * data.patches_per_case // batch_size)
     return PatchStream(
@@ -277,15 +260,3 @@ def make_stream(
         (patch[0], patch[1], patch[2]),
         case_weights(store, cases),
     )
-
-
-def case_weights(store: Store, cases: Sequence[str]) -> tuple[float, ...]:
-    """How often each case is drawn, relative to the others; () where all are drawn equally.
-
-    Raises ConfigError where none is drawn at all.
-    """
-    given = {case.id: case.weight for case in store.source.cases} if store.source else {}
-    weights = tuple(given.get(case, 1.0) for case in cases)
-    if not any(weights):
-        raise ConfigError("data.root: every case to train on has a weight of 0 in the table")
-    return weights if len(set(weights)) > 1 else ()

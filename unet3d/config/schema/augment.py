@@ -35,9 +35,7 @@ class AugmentConfig:
         "where intensities are changed; auto: on GPUs if there are any",
         one_of("auto", "host", "device"),
     )
-    brightness: float = setting(
-        0.0, "probability of a change of brightness", SHARE, newer=True
-    )
+    brightness: float = setting(0.0, "probability of a change of brightness", SHARE, newer=True)
     brightness_range: list[float] = setting(
         [0.75, 1.25], "factors of the brightness", RANGE, newer=True
     )
