@@ -219,7 +219,7 @@ def test_ignored_voxels_are_as_if_they_were_not_there(name: str, exclusive: bool
     truth, logits = sample(exclusive)
     slab = np.full((2, 3, *SHAPE[2:]), -1, np.float32)
     noise = np.random.default_rng(0).normal(size=slab.shape).astype(np.float32)
-    config = LossConfig(name=name)
+    config = LossConfig(name=name, class_weights=[0.5, 1.0, 2.0])
     longer = tf.Variable(np.concatenate([logits, noise], axis=1))
     with tf.GradientTape() as tape:
         loss = make_loss(config, exclusive, ignores=True)(

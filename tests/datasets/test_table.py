@@ -89,6 +89,7 @@ def test_a_wrong_table_is_one_clear_error(
     [
         ("split", ["train", "holdout", "val"], "line 3 has split 'holdout'; it must be train, val"),
         ("fold", ["0", "-1", "1"], "line 3 has fold '-1'; it must be 0, 1, 2"),
+        ("weight", ["1", "-1", "1"], "line 3 has weight '-1'; it must be a number of 0 or more"),
     ],
 )
 def test_wrong_facts_are_one_clear_error(

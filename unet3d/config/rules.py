@@ -151,8 +151,8 @@ def check_class_weights(weights: Any) -> None:
         return
     if not isinstance(weights, list) or not all(map(_is_weight, weights)) or not any(weights):
         raise ConfigError(
-            f"loss.class_weights: {weights} is not possible; write [0.5,1,2], a weight of 0 or more "
-            "for each output"
+            f"loss.class_weights: {weights} is not possible; write [0.5,1,2], a weight of 0 or "
+            "more for each output"
         )
 
 

@@ -188,10 +188,9 @@ def lower_resolution(image: np.ndarray, share: float) -> None:
         before = np.floor(places)
         after = np.minimum(before + 1, kept - 1)
         weight = (places - before).astype(np.float32).reshape(-1, *[1] * (3 - axis))
-        low, high = (
-            image.take(np.floor((place + 0.5) * size / kept).astype(int), axis)
-            for place in (before, after)
-        )
+        sources = [np.floor((place + 0.5) * size / kept).astype(int) for place in (before, after)]
+        low: np.ndarray = image.take(sources[0], axis)
+        high: np.ndarray = image.take(sources[1], axis)
         image[...] = low + weight * (high - low)
 
 

@@ -46,8 +46,9 @@ def draw_label(
     given = {int(label): share for label, share in (shares or {}).items()}
     own = np.array([given.get(label, 0.0) for label in labels], float)
     if not own.any():
-        return labels[rng.integers(len(labels))]
-    return labels[int(np.searchsorted(np.cumsum(own), rng.random() * own.sum(), "right"))]
+        return labels[int(rng.integers(len(labels)))]
+    chosen = np.searchsorted(np.cumsum(own), rng.random() * own.sum(), "right")
+    return labels[int(chosen)]
 
 
 def check_shares_of_labels(shares: Mapping[Any, float] | None, labels: Iterable[int]) -> None:
