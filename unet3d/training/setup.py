@@ -89,8 +89,17 @@ def make_data(config: Config) -> tuple[Store, Targets, SplitRecord]:
             f"{len(targets.names)} outputs: {', '.join(targets.names)}"
         )
     if config.data.patch != AUTO:
-        stream_of(config, store, record.split)
+        stream_of(_with_topology(config, store, record.split), store, record.split)
     return store, targets, record
+
+
+def _with_topology(config: Config, store: Store, split: Split) -> Config:
+    """The settings with the strides that the patch will have to divide by."""
+    if config.model.topology != AUTO:
+        return config
+    from unet3d.planning.topology import resolve_topology  # slow, as it imports TensorFlow
+
+    return resolve_topology(config, store, split.train)
 
 
 def _scales(config: Config, store: Store, record: SplitRecord) -> Scales:
