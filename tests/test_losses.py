@@ -122,6 +122,44 @@ def test_gradient_points_to_the_truth(name: str) -> None:
     assert (gradient[truth == 1] < 0).all() and (gradient[truth == 0] > 0).all()
 
 
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_batch_dice_sums_over_the_batch(exclusive: bool) -> None:
+    """One ratio of all samples, for each sample; so an empty sample does not count alone."""
+    truth, logits = sample(exclusive)
+    loss = make_loss(LossConfig(name="dice", batch_dice=True), exclusive)(truth, logits).numpy()
+    p, t = probabilities(logits, exclusive), truth.astype(np.float64)
+    p, t = (p[..., 1:], t[..., 1:]) if exclusive else (p, t)
+    space = (0, 1, 2, 3)
+    dice = 2 * (p * t).sum(space) / ((p**2).sum(space) + t.sum(space))
+    np.testing.assert_allclose(loss, np.repeat(1 - dice.mean(), 2), rtol=1e-4)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_class_weights_are_of_outputs_and_of_voxels(exclusive: bool) -> None:
+    """Means over outputs; a softmax's voxels weigh as their class, divided by all their weights."""
+    truth, logits = sample(exclusive)
+    weights = [0.5, 1.0, 3.0]
+    p, t = probabilities(logits, exclusive), truth.astype(np.float64)
+    space = (1, 2, 3)
+    if exclusive:
+        own = t @ weights
+        ce = (own * -np.log((p * t).sum(-1))).sum(space) / own.sum(space)
+        p, t, of_dice = p[..., 1:], t[..., 1:], weights[1:]
+    else:
+        nats = -np.log(np.where(t > 0, p, 1 - p)).mean(space)
+        ce, of_dice = np.average(nats, axis=-1, weights=weights), weights
+    dice = 2 * (p * t).sum(space) / ((p**2).sum(space) + t.sum(space))
+    expected = 1 - np.average(dice, axis=-1, weights=of_dice) + ce
+    loss = make_loss(LossConfig(name="dice_ce", class_weights=weights), exclusive)
+    np.testing.assert_allclose(loss(truth, logits), expected, rtol=1e-4)
+    for name in NAMES:  # equal weights change nothing
+        plain, equal = (
+            make_loss(LossConfig(name=name, class_weights=w), exclusive)(truth, logits)
+            for w in (None, [2, 2, 2])
+        )
+        np.testing.assert_allclose(plain, equal, rtol=1e-5)
+
+
 def test_soft_dice_stays_in_its_range() -> None:
     """0 for disjoint, 1 for equal and for empty regions."""
     truth = np.zeros((1, 2, 2, 2, 3), np.float32)
@@ -181,7 +219,7 @@ def test_ignored_voxels_are_as_if_they_were_not_there(name: str, exclusive: bool
     truth, logits = sample(exclusive)
     slab = np.full((2, 3, *SHAPE[2:]), -1, np.float32)
     noise = np.random.default_rng(0).normal(size=slab.shape).astype(np.float32)
-    config = LossConfig(name=name)
+    config = LossConfig(name=name, class_weights=[0.5, 1.0, 2.0])
     longer = tf.Variable(np.concatenate([logits, noise], axis=1))
     with tf.GradientTape() as tape:
         loss = make_loss(config, exclusive, ignores=True)(

@@ -15,6 +15,7 @@ from unet3d.errors import ConfigError
 SPATIAL = (1, 2, 3)
 CERTAIN = 100.0  # a logit whose probability is 1 in float32
 VOXEL_MEANS = ("ce", "dice_ce", "focal")  # losses that are means over voxels, in part at least
+Weights = Sequence[float] | None  # of the outputs, a softmax's background included
 Loss = Callable[..., Any]  # (truth, logits or a list of them) -> (batch,)
 
 
@@ -37,16 +38,16 @@ def make_loss(
     truth is -1 do not count. level_stride: of the truth's voxels on the levels of deep supervision.
     Returns float32 (batch,). Raises ConfigError for an unknown name.
     """
+    of_outputs: dict[str, Any] = {"exclusive": exclusive, "weights": loss.class_weights}
+    of_dice = {**of_outputs, "smooth": loss.smooth, "over_batch": loss.batch_dice}
     losses: dict[str, Loss] = {
-        "dice": partial(dice_loss, exclusive=exclusive, smooth=loss.smooth),
-        "ce": partial(cross_entropy, exclusive=exclusive),
-        "dice_ce": partial(
-            dice_cross_entropy, exclusive=exclusive, smooth=loss.smooth, ce_weight=loss.ce_weight
-        ),
-        "focal": partial(focal_loss, exclusive=exclusive, gamma=loss.gamma, alpha=loss.alpha),
+        "dice": partial(dice_loss, **of_dice),
+        "ce": partial(cross_entropy, **of_outputs),
+        "dice_ce": partial(dice_cross_entropy, **of_dice, ce_weight=loss.ce_weight),
+        "focal": partial(focal_loss, **of_outputs, gamma=loss.gamma, alpha=loss.alpha),
         "tversky": partial(
             tversky_loss,
-            exclusive=exclusive,
+            **of_outputs,
             smooth=loss.smooth,
             fp_weight=loss.fp_weight,
             fn_weight=loss.fn_weight,
@@ -133,35 +134,79 @@ def level_weights(levels: int) -> Sequence[float]:
     return [weight / sum(raw) for weight in raw]
 
 
-def soft_dice(truth: Any, probability: Any, smooth: float = 1e-5) -> Any:
+def soft_dice(truth: Any, probability: Any, smooth: float = 1e-5, over_batch: bool = False) -> Any:
     """Soft Dice of each region (Milletari et al. 2016, eq. 1).
 
-    truth, probability: (batch, x, y, z, regions), in [0, 1].
+    truth, probability: (batch, x, y, z, regions), in [0, 1]. over_batch: the sums are over the
+    whole batch, and every sample has its Dice.
     Returns (batch, regions), in [0, 1]; 1 where truth and prediction are both empty.
     """
     overlap = tf.reduce_sum(truth * probability, SPATIAL)
     # Milletari's denominator sums squares.
     size = tf.reduce_sum(tf.square(truth), SPATIAL) + tf.reduce_sum(tf.square(probability), SPATIAL)
+    if over_batch:
+        shape = tf.shape(overlap)
+        overlap, size = (
+            tf.broadcast_to(tf.reduce_sum(part, 0, keepdims=True), shape)
+            for part in (overlap, size)
+        )
     return (2 * overlap + smooth) / (size + smooth)
 
 
-def dice_loss(truth: Any, logits: Any, *, exclusive: bool, smooth: float = 1e-5) -> Any:
+def dice_loss(
+    truth: Any,
+    logits: Any,
+    *,
+    exclusive: bool,
+    smooth: float = 1e-5,
+    over_batch: bool = False,
+    weights: Weights = None,
+) -> Any:
     """1 - the mean soft Dice over the regions; (batch,)."""
     truth, probability = foreground(truth, logits, exclusive)
-    return 1 - tf.reduce_mean(soft_dice(truth, probability, smooth), axis=-1)
+    dice = soft_dice(truth, probability, smooth, over_batch)
+    return 1 - mean_over_outputs(dice, weights, exclusive)
 
 
-def cross_entropy(truth: Any, logits: Any, *, exclusive: bool, counted: Any = 1.0) -> Any:
+def mean_over_outputs(values: Any, weights: Weights, exclusive: bool) -> Any:
+    """The weighted mean of (batch, outputs), which are without a softmax's background; (batch,)."""
+    if weights is None:
+        return tf.reduce_mean(values, axis=-1)
+    own = tf.constant(weights[1:] if exclusive else weights, tf.float32)
+    return tf.reduce_sum(values * own, axis=-1) / tf.maximum(tf.reduce_sum(own), 1e-6)
+
+
+def mean_over_voxels(
+    values: Any, truth: Any, weights: Weights, exclusive: bool, counted: Any
+) -> Any:
+    """The mean over voxels of (batch, x, y, z) with a softmax, else (batch, x, y, z, outputs).
+
+    truth: (batch, x, y, z, outputs). With weights and a softmax, voxels weigh as their class.
+    counted: the share of the voxels that the mean is over; the others are background and add
+    nothing. Returns (batch,).
+    """
+    if not exclusive:
+        return mean_over_outputs(tf.reduce_mean(values, SPATIAL), weights, exclusive) / counted
+    if weights is None:
+        return tf.reduce_mean(values, SPATIAL) / counted
+    own = tf.reduce_sum(truth * tf.constant(weights, tf.float32), axis=-1)
+    whole = tf.reduce_mean(own, SPATIAL) - (1 - counted) * weights[0]
+    return tf.reduce_mean(own * values, SPATIAL) / tf.maximum(whole, 1e-6)
+
+
+def cross_entropy(
+    truth: Any, logits: Any, *, exclusive: bool, weights: Weights = None, counted: Any = 1.0
+) -> Any:
     """Cross-entropy in nats, mean over voxels (and over outputs of a sigmoid); (batch,).
 
-    counted: the share of the voxels that the mean is over, where the others add nothing.
+    weights, counted: see `mean_over_voxels`.
     """
     truth, logits = as_float32(truth, logits)
     if exclusive:
         nats = tf.nn.softmax_cross_entropy_with_logits(truth, logits)
-        return tf.reduce_mean(nats, SPATIAL) / counted
-    nats = tf.nn.sigmoid_cross_entropy_with_logits(truth, logits)
-    return tf.reduce_mean(nats, (*SPATIAL, 4)) / counted
+    else:
+        nats = tf.nn.sigmoid_cross_entropy_with_logits(truth, logits)
+    return mean_over_voxels(nats, truth, weights, exclusive, counted)
 
 
 def dice_cross_entropy(
@@ -170,12 +215,15 @@ def dice_cross_entropy(
     *,
     exclusive: bool,
     smooth: float = 1e-5,
+    over_batch: bool = False,
     ce_weight: float = 1.0,
+    weights: Weights = None,
     counted: Any = 1.0,
 ) -> Any:
     """Dice loss + ce_weight * cross-entropy (Isensee et al. 2021); (batch,)."""
-    overlap = dice_loss(truth, logits, exclusive=exclusive, smooth=smooth)
-    return overlap + ce_weight * cross_entropy(truth, logits, exclusive=exclusive, counted=counted)
+    own: dict[str, Any] = {"exclusive": exclusive, "weights": weights}
+    overlap = dice_loss(truth, logits, smooth=smooth, over_batch=over_batch, **own)
+    return overlap + ce_weight * cross_entropy(truth, logits, counted=counted, **own)
 
 
 def focal_loss(
@@ -185,6 +233,7 @@ def focal_loss(
     exclusive: bool,
     gamma: float = 2.0,
     alpha: float = 0.25,
+    weights: Weights = None,
     counted: Any = 1.0,
 ) -> Any:
     """Cross-entropy that fades on voxels already right (Lin et al. 2017, eq. 5); (batch,).
@@ -199,12 +248,12 @@ def focal_loss(
         fade = tf.pow(tf.maximum(-tf.math.expm1(-nll), 1e-7), gamma)
         background = truth[..., 0]
         balance = alpha * (1 - background) + (1 - alpha) * background
-        return tf.reduce_mean(balance * fade * nll, SPATIAL) / counted
+        return mean_over_voxels(balance * fade * nll, truth, weights, exclusive, counted)
     toward = (2 * truth - 1) * logits  # positive where the output leans to the truth
     nll = tf.nn.softplus(-toward)
     fade = tf.exp(-gamma * tf.nn.softplus(toward))  # (1 - p) ** gamma, from logits
     balance = alpha * truth + (1 - alpha) * (1 - truth)
-    return tf.reduce_mean(balance * fade * nll, (*SPATIAL, 4)) / counted
+    return mean_over_voxels(balance * fade * nll, truth, weights, exclusive, counted)
 
 
 def tversky_loss(
@@ -215,6 +264,7 @@ def tversky_loss(
     smooth: float = 1e-5,
     fp_weight: float = 0.3,
     fn_weight: float = 0.7,
+    weights: Weights = None,
 ) -> Any:
     """1 - the mean Tversky index over the regions (Salehi et al. 2017, eq. 4); (batch,).
 
@@ -225,7 +275,7 @@ def tversky_loss(
     false_positives = tf.reduce_sum((1 - truth) * probability, SPATIAL)
     false_negatives = tf.reduce_sum(truth * (1 - probability), SPATIAL)
     errors = fp_weight * false_positives + fn_weight * false_negatives
-    return 1 - tf.reduce_mean((hits + smooth) / (hits + errors + smooth), axis=-1)
+    return 1 - mean_over_outputs((hits + smooth) / (hits + errors + smooth), weights, exclusive)
 
 
 def foreground(truth: Any, logits: Any, exclusive: bool) -> tuple[Any, Any]:

@@ -27,7 +27,8 @@ def test_an_anisotropic_plan_is_turned_to_x_y_z() -> None:
     assert config.data.normalize == ["zscore", "zscore"]
     assert config.model.strides[0] == [2, 2, 1] and config.model.kernels[0] == [3, 3, 1]
     assert config.model.depth == len(config.model.strides) == len(config.model.kernels) - 1
-    assert all(size % step == 0 for size, step in zip(config.data.patch, config.model.stride))
+    pairs = zip(config.data.patch, config.model.stride, strict=True)
+    assert all(size % step == 0 for size, step in pairs)
 
 
 def test_what_is_typed_counts_and_a_topology_is_of_one_piece() -> None:

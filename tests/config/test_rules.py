@@ -23,6 +23,8 @@ from unet3d.errors import ConfigError
             "devices: 1 is only possible",
         ),
         (["data.patch=[20,16,16]"], "data.patch: [20, 16, 16] is not divisible by 8"),
+        (["loss.class_weights=[1,-1]"], "loss.class_weights: [1, -1] is not possible; write [0.5"),
+        (["data.foreground_shares={1:0}"], "data.foreground_shares: {1: 0} is not possible"),
         (["model.depth=4", "data.patch=[24,16,16]"], "the nearest that is: [32, 16, 16]"),
     ],
 )

@@ -15,11 +15,13 @@ LABELS = {1: "edema", 2: "core"}
 def test_reads_a_table(tmp_path: Path) -> None:
     """A column a sequence; split, fold and group of each case; paths from the table's folder."""
     columns = {"split": ["train", "test", "val"], "fold": [0, 1, ""], "group": ["p1", "p1", "p2"]}
+    columns["weight"] = ["2.5", "", 0]
     dataset = read_table(write_table(tmp_path, **columns), LABELS)
     assert dataset.channels == ("flair", "t1") and dataset.labels == LABELS
     first, second, third = dataset.cases
     assert (first.id, first.group, first.part, first.fold) == ("case_0", "p1", "train", 0)
     assert (second.part, second.fold, third.part, third.fold) == ("test", 1, "val", None)
+    assert (first.weight, second.weight, third.weight) == (2.5, 1, 0)
     assert all(path.is_file() for case in dataset.cases for path in dataset.images(case))
 
 
@@ -87,6 +89,7 @@ def test_a_wrong_table_is_one_clear_error(
     [
         ("split", ["train", "holdout", "val"], "line 3 has split 'holdout'; it must be train, val"),
         ("fold", ["0", "-1", "1"], "line 3 has fold '-1'; it must be 0, 1, 2"),
+        ("weight", ["1", "-1", "1"], "line 3 has weight '-1'; it must be a number of 0 or more"),
     ],
 )
 def test_wrong_facts_are_one_clear_error(

@@ -54,7 +54,7 @@ def test_resampling_changes_the_grid_but_not_the_files_spacing(tmp_path):
     assert finer["file_spacing_mm"] == own["spacing_mm"]
     assert finer["shape"]["median"] == [14, 18, 28] and finer["extent_mm"] == own["extent_mm"]
     volume = own["labels"]["edema"]["volume_ml"]["median"]
-    assert finer["labels"]["edema"]["volume_ml"]["median"] == pytest.approx(volume, rel=0.05)
+    assert finer["labels"]["edema"]["volume_ml"]["median"] == pytest.approx(volume, rel=0.1)
 
 
 def test_the_file_follows_cases_and_regions(tmp_path):

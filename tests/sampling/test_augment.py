@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import ml_dtypes
@@ -111,6 +112,19 @@ def test_contrast_and_gamma_are_what_they_say() -> None:
         np.testing.assert_allclose(changed, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_brightness_and_a_lower_resolution_are_what_they_say() -> None:
+    """A factor; and of half the voxels, every second one with straight lines between them."""
+    image = np.random.default_rng(0).standard_normal((8, 8, 8, 2)).astype(np.float32)
+    bright, low = image.copy(), image.copy()
+    change_intensity(bright, Intensity(brightness=1.2))
+    np.testing.assert_allclose(bright, image * np.float32(1.2))
+    change_intensity(low, Intensity(resolution=0.5))
+    kept = image[1::2, 1::2, 1::2]
+    factors = (2, 2, 2, 1)
+    expected = ndimage.zoom(kept, factors, order=1, mode="nearest", grid_mode=True)
+    np.testing.assert_allclose(low, expected, atol=1e-5)
+
+
 def test_the_mean_of_many_voxels_keeps_its_digits() -> None:
     """Sums of millions of voxels in float32 would lose what contrast turns about."""
     image = np.full((128, 128, 128, 1), 1000.0, np.float32)
@@ -146,6 +160,7 @@ def test_probability_zero_changes_nothing(volume: tuple[np.ndarray, np.ndarray])
 def test_all_of_them_at_once() -> None:
     """Every intensity change is drawn, and what comes out is finite and another image."""
     always = AugmentConfig(name="test", blur=1.0, contrast=1.0, gamma=1.0, noise=1.0)
+    always = replace(always, brightness=1.0, low_resolution=1.0)
     image = np.random.default_rng(0).standard_normal((12, 12, 12, 2)).astype(np.float32)
     before = image.copy()
     change_intensity(image, draw_intensity(np.random.default_rng(1), always))

@@ -14,6 +14,7 @@ from unet3d.errors import ConfigError
 from unet3d.preprocessing.preprocess import preprocess
 from unet3d.preprocessing.store import Store
 from unet3d.sampling.augment import Intensity, change_intensity
+from unet3d.sampling.draws import case_weights, draw_label
 from unet3d.sampling.patches import PatchStream, make_stream
 from unet3d.sampling.widen_device import make_widen
 
@@ -133,6 +134,46 @@ def test_foreground_share(store: Store, config: Config) -> None:
     plain = replace(config, augment=replace(config.augment, rotate=0.0, scale=0.0))
     patches = stream(store, plain, foreground=1.0)
     assert all(patches.sample(0, position)[1].any() for position in range(12))
+
+
+def test_labels_get_their_shares(store: Store, config: Config) -> None:
+    """Of the patches with foreground; where a case has none of those that are named, equal ones."""
+    rng, shares = np.random.default_rng(0), {"1": 0.9, 3: 0.1}  # keys as YAML may have them
+    drawn = [draw_label(rng, [1, 2, 3], shares) for _ in range(2000)]
+    assert drawn.count(1) == pytest.approx(1800, abs=60) and not drawn.count(2)
+    assert {draw_label(rng, [2, 4], shares) for _ in range(40)} == {2, 4}
+    with pytest.raises(ConfigError, match="data.foreground_shares: 77 is no label value"):
+        stream(store, config, foreground_shares={1: 0.5, 77: 0.5})
+    case = next(case for case in store.cases.values() if len(case.labels) > 1)
+    *_, last = case.labels
+    own = stream(store, config, foreground=1.0, foreground_shares={last: 1.0}, patch=[4, 4, 4])
+    own = replace(own, cases=(case.id,))
+    for position in range(8):
+        start = own._draw(0, position).start
+        voxels = store.foreground(case.id)[last] - start
+        assert ((voxels >= 0) & (voxels < 4)).all(axis=1).any()
+
+
+def test_cases_are_drawn_by_their_weights(store: Store, config: Config) -> None:
+    """In each pass as often as the weight says, but for the rounding; of weight 0 never."""
+    whole = stream(store, config)
+    count = len(whole.cases)
+    weights = (0.0, 3.0, *[1.0] * (count - 2))
+    weighted = replace(whole, weights=weights)
+    for block in range(5):
+        drawn = [weighted.case_of(0, block * count + n) for n in range(count)]
+        for case, weight in zip(whole.cases, weights, strict=True):
+            assert abs(drawn.count(case) - count * weight / sum(weights)) < 1
+        assert whole.cases[0] not in drawn
+    drawn = [weighted.case_of(1, n) for n in range(200 * count)]
+    assert drawn.count(whole.cases[1]) == pytest.approx(200 * count * 3 / sum(weights), rel=0.03)
+    source = store.source
+    assert source is not None
+    listed = replace(source, cases=tuple(replace(c, weight=2.0) for c in source.cases))
+    assert case_weights(replace(store, source=listed), whole.cases) == ()  # equal, whatever it is
+    none = replace(source, cases=tuple(replace(c, weight=0.0) for c in source.cases))
+    with pytest.raises(ConfigError, match="a weight of 0 in the table"):
+        case_weights(replace(store, source=none), whole.cases)
 
 
 def test_whole_volumes_are_padded_to_one_shape(store: Store, config: Config) -> None:

@@ -132,7 +132,8 @@ def _configuration(path: Path, found: Any) -> dict[str, Any]:
             f"data.plans: {path}: has no {CONFIGURATION}, only {', '.join(configurations)}; "
             "networks here are 3D, type the patch and the spacing in place of the plans"
         )
-    planned, name = {}, CONFIGURATION
+    planned: dict[str, Any] = {}
+    name = CONFIGURATION
     for _ in configurations:
         planned = {**configurations[name], **planned}
         if (parent := configurations[name].get("inherits_from")) is None:

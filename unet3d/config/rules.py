@@ -35,6 +35,8 @@ def check_config(config: Config) -> None:
     check_labels(config.data.labels)
     check_normalize(config.data.normalize)
     _check_targets(config)
+    check_shares(config.data.foreground_shares)
+    check_class_weights(config.loss.class_weights)
     _check_topology(config.model)
     _check_patch(config.data.patch, config.model)
     _check_batch_memory(config)
@@ -146,6 +148,36 @@ def check_normalize(methods: Any) -> None:
             f"data.normalize: {wrong[0] if wrong else methods} is not possible; it must be one of "
             f"auto, {', '.join(NORMALIZE)}, or a list with one for each sequence"
         )
+
+
+def check_shares(shares: Any) -> None:
+    """ConfigError unless `shares` is None, or maps label values to shares, one of them above 0."""
+    if shares is None:
+        return
+    valid = isinstance(shares, dict) and all(
+        re.fullmatch(r"[0-9]{1,3}", str(label)) and _is_weight(share)
+        for label, share in shares.items()
+    )
+    if not valid or not any(shares.values()):
+        raise ConfigError(
+            f"data.foreground_shares: {shares} is not possible; write {{1: 0.2, 2: 0.8}}, a share "
+            "of 0 or more for each label value"
+        )
+
+
+def check_class_weights(weights: Any) -> None:
+    """ConfigError unless `weights` is None, or a list of weights, one of them above 0."""
+    if weights is None:
+        return
+    if not isinstance(weights, list) or not all(map(_is_weight, weights)) or not any(weights):
+        raise ConfigError(
+            f"loss.class_weights: {weights} is not possible; write [0.5,1,2], a weight of 0 or "
+            "more for each output"
+        )
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def check_names(config: Config) -> None:

@@ -20,7 +20,8 @@ class Case:
 
     images: one file with all sequences, or one file for each. group: cases of one group, such as
     those of a patient, are never on both sides of a split; "" for none. part: train, val or test,
-    and fold: the one it validates in, where the data set says so itself.
+    and fold: the one it validates in, where the data set says so itself. weight: how often patches
+    are drawn from it, relative to other cases.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Case:
     group: str = ""
     part: str = ""
     fold: int | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from unet3d.errors import DataError
 
 PARTS = {"train": "train", "val": "val", "test": "test"}
 PARTS |= {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
-OWN = ("case", "split", "fold", "group")  # columns that name no file
+OWN = ("case", "split", "fold", "group", "weight")  # columns that name no file
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -141,6 +142,7 @@ def _case(row: Row) -> Case:
     fold = str(facts.get("fold", "")).strip()
     if fold and not fold.isdigit():
         raise DataError(f"{row.where} has fold {short(fold)}; it must be 0, 1, 2, ...")
+    weight = _weight(row)
     return Case(
         str(facts.get("case") or _common_name(row)),
         row.images,
@@ -148,7 +150,19 @@ def _case(row: Row) -> Case:
         str(facts.get("group", "")),
         part,
         int(fold) if fold else None,
+        weight,
     )
+
+
+def _weight(row: Row) -> float:
+    given = str(row.facts.get("weight", "1")).strip()
+    try:
+        weight = float(given)
+    except ValueError:
+        weight = math.nan
+    if not 0 <= weight < math.inf:
+        raise DataError(f"{row.where} has weight {short(given)}; it must be a number of 0 or more")
+    return weight
 
 
 def _common_name(row: Row) -> str:

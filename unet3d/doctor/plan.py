@@ -54,8 +54,9 @@ def plan(config: Config, settings: PlanConfig, overrides: Sequence[str]) -> None
     memory = replica_memory(config, SINGLE_WORKER, local)
     build = partial(build_model, channels=len(store.channels), outputs=len(names), seed=config.seed)
     volume, recipe, needed = fitting_recipe(config, cases, spacing.mm, memory, build, len(names))
+    sizes = f"{format_sizes(volume)} voxels of {format_sizes(spacing.mm)} mm"
     facts = [
-        f"{len(cases)} cases, median {format_sizes(volume)} voxels of {format_sizes(spacing.mm)} mm",
+        f"{len(cases)} cases, median {sizes}",
         f"a step on {recipe.batch_size} patches takes about {format_gigabytes(needed)} of "
         f"{format_gigabytes(memory.bytes)} ({memory.origin})",
         "edit what you know better; a setting that is typed counts before this file",

@@ -112,11 +112,13 @@ class Intensity:
     contrast: float = 1.0  # factor about the mean
     gamma: float = 1.0  # exponent
     noise: float = 0.0  # standard deviation
+    brightness: float = 1.0  # factor
+    resolution: float = 1.0  # share of the voxels along each axis
     seed: int = 0  # of the noise, below 2**31
 
 
 def draw_intensity(rng: np.random.Generator, augment: AugmentConfig) -> Intensity:
-    """Draw which of blur, contrast, gamma and noise, and how much of each."""
+    """Draw which of blur, contrast, gamma, noise and the like, and how much of each."""
     blurred = rng.random() < augment.blur
     sigma = rng.uniform(*augment.blur_sigma) if blurred else 0.0
     contrasted = rng.random() < augment.contrast
@@ -126,18 +128,27 @@ def draw_intensity(rng: np.random.Generator, augment: AugmentConfig) -> Intensit
     noisy = rng.random() < augment.noise
     deviation = rng.uniform(0, augment.max_noise) if noisy else 0.0
     seed = int(rng.integers(2**31)) if noisy else 0
-    return Intensity(sigma, factor, exponent, deviation, seed)
+    # Drawn last, so that the others are what they were before there were these.
+    brightened = rng.random() < augment.brightness
+    brightness = rng.uniform(*augment.brightness_range) if brightened else 1.0
+    lowered = rng.random() < augment.low_resolution
+    resolution = rng.uniform(*augment.resolution_range) if lowered else 1.0
+    return Intensity(sigma, factor, exponent, deviation, brightness, resolution, seed)
 
 
 def change_intensity(image: np.ndarray, change: Intensity) -> None:
-    """Blur, contrast, gamma and noise, in this order, in place; augment_device.py does it on a GPU.
+    """Change intensities in place, in nnU-Net's order but for the noise, which is last here.
 
-    image: float32 (x, y, z, c), contiguous.
+    augment_device.py does it on a GPU. image: float32 (x, y, z, c), contiguous.
     """
     if change.blur:
         blur(image, change.blur)
+    if change.brightness != 1:
+        image *= np.float32(change.brightness)
     if change.contrast != 1:
         contrast(image, change.contrast)
+    if change.resolution != 1:
+        lower_resolution(image, change.resolution)
     if change.gamma != 1:
         gamma(image, change.gamma)
     if change.noise:
@@ -166,6 +177,21 @@ def blur(image: np.ndarray, sigma: float) -> None:
 def blur_radius(sigma: float) -> int:
     """Voxels on each side that a Gaussian of `sigma` reaches."""
     return int(TRUNCATE * sigma + 0.5)
+
+
+def lower_resolution(image: np.ndarray, share: float) -> None:
+    """Keep a share of the voxels along each axis, the nearest, and interpolate between them."""
+    for axis in range(3):
+        size = image.shape[axis]
+        kept = max(1.0, float(np.rint(np.float32(size) * np.float32(share))))
+        places = np.clip((np.arange(size) + 0.5) * kept / size - 0.5, 0, kept - 1)
+        before = np.floor(places)
+        after = np.minimum(before + 1, kept - 1)
+        weight = (places - before).astype(np.float32).reshape(-1, *[1] * (3 - axis))
+        sources = [np.floor((place + 0.5) * size / kept).astype(int) for place in (before, after)]
+        low: np.ndarray = image.take(sources[0], axis)
+        high: np.ndarray = image.take(sources[1], axis)
+        image[...] = low + weight * (high - low)
 
 
 def contrast(image: np.ndarray, factor: float) -> None:

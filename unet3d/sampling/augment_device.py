@@ -14,7 +14,8 @@ from unet3d.sampling.augment import TRUNCATE, blur_radius
 
 def on_device(augment: AugmentConfig) -> bool:
     """Whether `augment` changes intensities at all, and on the device."""
-    if not any((augment.blur, augment.contrast, augment.gamma, augment.noise)):
+    changes = augment.blur, augment.contrast, augment.gamma, augment.noise
+    if not any((*changes, augment.brightness, augment.low_resolution)):
         return False
     if augment.intensity_on == "auto":
         return bool(machine.opened_gpus())
@@ -35,9 +36,12 @@ def make_intensity_change(
     where = _computed_and_dropped if machine.opened_gpus() else tf.cond
 
     def change_patch(image: Any, amount: Any, seed: Any) -> Any:
-        sigma, factor, exponent, deviation = tf.unstack(amount)
+        sigma, factor, exponent, deviation, brightness, share = tf.unstack(amount)
         image = where(sigma > 0, lambda: blur(image, sigma, radius), lambda: image)
+        image = image * brightness
         image = where(factor != 1, lambda: contrast(image, factor), lambda: image)
+        if augment.low_resolution:
+            image = where(share != 1, lambda: lower_resolution(image, share), lambda: image)
         image = where(exponent != 1, lambda: gamma(image, exponent), lambda: image)
         return where(deviation > 0, lambda: image + noise(image, deviation, seed), lambda: image)
 
@@ -74,6 +78,22 @@ def blur(image: Any, sigma: Any, radius: int) -> Any:
                 for n, weight in enumerate(weights)
             ]
         )
+    return image
+
+
+def lower_resolution(image: Any, share: Any) -> Any:
+    """Keep a share of the voxels along each axis, the nearest, and interpolate between them."""
+    for axis in range(3):
+        size = float(image.shape[axis])
+        kept = tf.maximum(tf.round(size * share), 1.0)
+        places = tf.clip_by_value((tf.range(size) + 0.5) * kept / size - 0.5, 0.0, kept - 1)
+        before = tf.floor(places)
+        weight = tf.reshape(places - before, (-1, *[1] * (3 - axis)))
+        low, high = (
+            tf.gather(image, tf.cast(tf.floor((place + 0.5) * size / kept), tf.int32), axis=axis)
+            for place in (before, tf.minimum(before + 1, kept - 1))
+        )
+        image = tf.ensure_shape(low + weight * (high - low), image.shape)
     return image
 
 

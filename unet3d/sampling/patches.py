@@ -23,17 +23,17 @@ from unet3d.sampling.augment import (
     warp_patch,
 )
 from unet3d.sampling.batches import batches_ahead
+from unet3d.sampling.draws import (
+    SAMPLE,
+    case_weights,
+    check_shares_of_labels,
+    draw_case,
+    draw_label,
+    generator,
+)
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-ORDER, SAMPLE = 0, 1  # the two kinds of random generators
-
-
-def generator(seed: int, kind: int, epoch: int, position: int) -> np.random.Generator:
-    """A counter-based generator for one sample, or for one pass over the cases."""
-    key = np.array([seed, kind], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, position, epoch]))
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class PatchStream:
     steps_per_epoch: int
     seed: int
     patch_shape: tuple[int, int, int]
+    weights: tuple[float, ...] = ()  # of the cases, where the data set gives them
     failures: list[Exception] = field(default_factory=list, compare=False)  # of reading threads
 
     def case_of(self, epoch: int, position: int) -> str:
-        """The case of a position; each block of len(cases) positions has every case once."""
-        block, index = divmod(position, len(self.cases))
-        order = generator(self.seed, ORDER, epoch, block).permutation(len(self.cases))
-        return self.cases[order[index]]
+        """The case of a position, see `draw_case`."""
+        index = draw_case(self.seed, epoch, position, len(self.cases), self.weights)
+        return self.cases[index]
 
     def cases_of(self, epoch: int, step: int) -> list[str]:
         """The cases in the global batch of a step of an epoch."""
@@ -103,7 +103,7 @@ class PatchStream:
         """Put a sample into arrays that the device finishes, with half the bytes.
 
         Image, of the store's 16 bits (x, y, z, channels), and label, uint8 (x, y, z); then what is
-        left to do: the axes to mirror, boolean (3,), the amounts of Intensity, float32 (4,), and
+        left to do: the axes to mirror, boolean (3,), the amounts of Intensity, float32 (6,), and
         its seed and 0, int32 (2,). A patch that was rotated or scaled is rounded to 16 bits.
         """
         draw = self._draw(epoch, position)
@@ -141,7 +141,7 @@ class PatchStream:
         anywhere = [int(rng.integers(0, max(r, 0) + 1)) for r in room]
         chosen = rng.random() < self.data.foreground
         if chosen and self.data.patch is not None and (foreground := self.store.foreground(case)):
-            voxels = foreground[sorted(foreground)[rng.integers(len(foreground))]]
+            voxels = foreground[draw_label(rng, sorted(foreground), self.data.foreground_shares)]
             voxel = voxels[rng.integers(len(voxels))]
             centred = [int(v) - w // 2 for v, w in zip(voxel, self.patch_shape, strict=True)]
             anywhere = [min(max(c, 0), max(r, 0)) for c, r in zip(centred, room, strict=True)]
@@ -201,7 +201,7 @@ class PatchStream:
         fill: Callable[..., None] = self.fill
         if for_device:
             narrow = (parts[0][0], tf.as_dtype(self.kind))
-            left = [((3,), tf.bool), ((4,), tf.float32), ((2,), tf.int32)]
+            left = [((3,), tf.bool), ((6,), tf.float32), ((2,), tf.int32)]
             parts, fill = [narrow, parts[1], *left], self.fill_for_device
 
         def fill_place(place: int, *arrays: np.ndarray) -> None:
@@ -233,7 +233,7 @@ def make_stream(
     """The stream of the training cases; data.patch=null takes whole volumes, padded to one shape.
 
     Raises ConfigError for a patch that the network's stride does not divide, or that is larger than
-    the largest volume.
+    the largest volume, and for shares or weights that do not fit the data set.
     """
     largest = [max(store.cases[c].shape[axis] for c in cases) for axis in range(3)]
     padded = [-(-size // step) * step for size, step in zip(largest, stride, strict=True)]
@@ -246,6 +246,7 @@ def make_stream(
             f"data.patch: {patch} is larger than the volumes, {largest} after cropping; "
             f"the largest patch is {padded}"
         )
+    check_shares_of_labels(data.foreground_shares, store.labels)
     if steps_per_epoch is None:
         steps_per_epoch = -(-len(cases) * data.patches_per_case // batch_size)
     return PatchStream(
@@ -257,4 +258,5 @@ def make_stream(
         steps_per_epoch,
         seed,
         (patch[0], patch[1], patch[2]),
+        case_weights(store, cases),
     )

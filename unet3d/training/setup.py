@@ -86,9 +86,24 @@ def make_data(config: Config) -> tuple[Store, Targets, SplitRecord]:
     store = replace(store, scales=_scales(config, store, record))
     ignore = store.source.ignore if store.source else None
     targets = make_targets(with_regions(config.data, store.source), store.labels, ignore)
+    weights = config.loss.class_weights
+    if weights is not None and len(weights) != len(targets.names):
+        raise ConfigError(
+            f"loss.class_weights: {weights} names {len(weights)} weights; the network has "
+            f"{len(targets.names)} outputs: {', '.join(targets.names)}"
+        )
     if config.data.patch != AUTO:
-        stream_of(config, store, record.split)
+        stream_of(_with_topology(config, store, record.split), store, record.split)
     return store, targets, record
+
+
+def _with_topology(config: Config, store: Store, split: Split) -> Config:
+    """The settings with the strides that the patch will have to divide by."""
+    if config.model.topology != AUTO:
+        return config
+    from unet3d.planning.topology import resolve_topology  # slow, as it imports TensorFlow
+
+    return resolve_topology(config, store, split.train)
 
 
 def _scales(config: Config, store: Store, record: SplitRecord) -> Scales:

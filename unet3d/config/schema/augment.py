@@ -32,6 +32,16 @@ class AugmentConfig:
     contrast_range: list[float] = setting([0.75, 1.25], "factors of the contrast", RANGE)
     intensity_on: str = setting(
         "auto",
-        "where noise, blur, gamma and contrast are computed; auto: on GPUs if there are any",
+        "where intensities are changed; auto: on GPUs if there are any",
         one_of("auto", "host", "device"),
+    )
+    brightness: float = setting(0.0, "probability of a change of brightness", SHARE, newer=True)
+    brightness_range: list[float] = setting(
+        [0.75, 1.25], "factors of the brightness", RANGE, newer=True
+    )
+    low_resolution: float = setting(
+        0.0, "probability of a lower resolution, simulated", SHARE, newer=True
+    )
+    resolution_range: list[float] = setting(
+        [0.5, 1.0], "shares of the voxels along each axis that are kept", RANGE, newer=True
     )

@@ -197,6 +197,13 @@ class DataConfig:
         "percentiles become 0 and 1; none; auto: ct for CT, else zscore; a list: for each sequence",
         newer=True,
     )
+    # Any, as regions; config/rules.py checks it.
+    foreground_shares: Any = setting(
+        None,
+        "{label value: share} of the patches with a foreground voxel in the middle, as in "
+        "{1: 0.2, 2: 0.8}, among the labels that the case has; null: equal shares",
+        newer=True,
+    )
     plans: Optional[str] = setting(
         None,
         "typed on the command line, what to begin with, except what is typed beside it: patch, "

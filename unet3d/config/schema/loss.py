@@ -33,3 +33,16 @@ class LossConfig:
     params: dict[str, Any] = setting(
         {}, "loss=own: arguments of your own for it, as in loss.params.weight=2", newer=True
     )
+    batch_dice: bool = setting(
+        False,
+        "dice, dice_ce: one Dice over all patches that a replica holds at once, so that a patch "
+        "without foreground does not count alone; changes with the number of replicas",
+        newer=True,
+    )
+    # Any: a list or null; config/rules.py checks it.
+    class_weights: Any = setting(
+        None,
+        "weight of each output in the means over outputs, and with data.target=classes of each "
+        "voxel by its class, background first; null: equal",
+        newer=True,
+    )
