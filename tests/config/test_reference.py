@@ -91,6 +91,6 @@ def test_choices_are_described_and_say_what_they_set() -> None:
 def test_a_commands_settings_are_listed() -> None:
     """For `unet3d <command> --help`: with those of its groups, and what must be given."""
     text = settings_help(PredictConfig)
-    assert "  run=<required>" in text
+    assert "  input=<required>" in text
     assert "  postprocess.min_volume=0.0" in text
     assert "(from 0 to below 1)" in text
