@@ -151,10 +151,11 @@ def _build_and_count(
 ) -> tuple[Cost, Cost]:
     from unet3d.logs import quiet_start
 
-    with quiet_start():
+    with quiet_start():  # also what is written when the first network is built
         from unet3d.models import build_model
         from unet3d.planning.cost import training_cost
-    model = build_model(
-        ModelConfig(**json.loads(settings)), channels=channels, outputs=outputs, seed=0
-    )
-    return training_cost(model, shape, 1), training_cost(model, shape, 2)
+
+        model = build_model(
+            ModelConfig(**json.loads(settings)), channels=channels, outputs=outputs, seed=0
+        )
+        return training_cost(model, shape, 1), training_cost(model, shape, 2)
