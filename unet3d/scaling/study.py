@@ -16,6 +16,7 @@ from unet3d.config.compose import compose_config
 from unet3d.config.schema import Config, ScalingConfig
 from unet3d.errors import ConfigError
 from unet3d.files import read_text, write_text
+from unet3d.logs import quiet_start
 from unet3d.scaling.cells import Cell, cell_overrides, divides, epochs_of, plan_cells
 from unet3d.scaling.devices import StudyDevices, find_devices
 from unet3d.scaling.measure import measure
@@ -54,6 +55,9 @@ def scaling_command(settings: ScalingConfig, overrides: Sequence[str]) -> Path:
     done = {cell.name: found for cell in plan.cells if (found := _read(plan.folder, cell))}
     missing = [cell for cell in plan.cells if cell.name not in done]
     weak = plan.facts.weak
+    if missing:
+        with quiet_start():  # reading checkpoints imports it, which would write into the table
+            import tensorflow  # noqa: F401
     with ExitStack() as stack:
         stack.enter_context(study_server(plan.config))
         record = stack.enter_context(StudyRecord(plan.config, plan.folder, plan.facts))
