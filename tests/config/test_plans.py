@@ -41,6 +41,7 @@ def test_what_is_typed_counts_and_a_topology_is_of_one_piece() -> None:
     prepared = prepare_overrides([f"data.plans={PLANS / 'liver_ct.json'}"])
     assert prepare_overrides(prepared) == prepared
     assert compose_config(prepared).data.normalize == ["ct"]
+    assert prepare_overrides(["-m", plans, "lr=1,2"])[0] == "-m"  # Hydra takes none before it
 
 
 def test_plans_of_earlier_versions_and_inherited_ones(tmp_path) -> None:

@@ -48,12 +48,14 @@ def _own_choices(arguments: Sequence[str]) -> list[str]:
 
 
 def with_plans(typed: list[str]) -> list[str]:
-    """The arguments after those that data.plans stands for, so that what is typed counts."""
+    """The arguments, and before data.plans what it stands for but for what is typed."""
     keys = [argument.partition("=")[0].lstrip("+") for argument in typed]
     files = [text.partition("=")[2] for text, key in zip(typed, keys, strict=True) if key == PLANS]
     if not files or files[-1] in ("null", ""):
         return typed
-    return [*planned_overrides(expand_home(files[-1].strip("'\"")), keys), *typed]
+    planned = planned_overrides(expand_home(files[-1].strip("'\"")), keys)
+    place = keys.index(PLANS)  # behind options such as -m, which no setting may precede
+    return [*typed[:place], *planned, *typed[place:]]
 
 
 def _prepare(argument: str) -> list[str]:
