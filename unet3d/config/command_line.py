@@ -11,7 +11,7 @@ from pathlib import Path
 
 from unet3d.config.plans import planned_overrides
 from unet3d.config.schema import SCHEMAS
-from unet3d.config.target import OWN
+from unet3d.config.target import OWN, OWN_GROUPS
 from unet3d.config.typed import is_text, setting_types
 from unet3d.config.walk import settings_by_group
 from unet3d.errors import ConfigError
@@ -19,7 +19,6 @@ from unet3d.errors import ConfigError
 PLANS = "data.plans"
 GRAMMAR = frozenset("'\"()[]{}$\\")  # a value with one of these is written in Hydra's grammar
 PLACE = re.compile(r"\{\w+\}")  # of a pattern of files, such as {case}; no dictionary of Hydra's
-OWN_GROUPS = ("model", "loss", "optimizer")  # whose choice `own` takes a _target_ and params
 PLAIN = re.compile(r"[A-Za-z0-9_/.+%*@?|:-]+")  # what Hydra takes without quotes
 OTHER_THAN_TEXT = re.compile(
     r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d[\d_]*)?|[+-]?(inf|nan)|true|false", re.IGNORECASE

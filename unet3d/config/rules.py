@@ -7,9 +7,8 @@ import re
 from typing import Any
 
 from unet3d.config.allowed import is_name
-from unet3d.config.command_line import OWN_GROUPS
 from unet3d.config.schema import AUTO, NORMALIZE, Config, ModelConfig
-from unet3d.config.target import OWN
+from unet3d.config.target import OWN, OWN_GROUPS
 from unet3d.config.walk import check_values
 from unet3d.errors import ConfigError
 from unet3d.machine import machine_memory

@@ -11,6 +11,7 @@ from typing import Any
 from unet3d.errors import ConfigError
 
 OWN = "own"  # the choice of model, loss or optimizer that takes one
+OWN_GROUPS = ("model", "loss", "optimizer")  # whose choice `own` takes a _target_ and params
 
 
 def find_target(key: str, target: str | None) -> Callable[..., Any]:

@@ -9,10 +9,9 @@ from pathlib import Path
 from statistics import StatisticsError, median
 from typing import TYPE_CHECKING, Any
 
-from unet3d.config.command_line import OWN_GROUPS
 from unet3d.config.rules import check_batch
 from unet3d.config.schema import AUTO, Config, ModelConfig
-from unet3d.config.target import OWN, find_target
+from unet3d.config.target import OWN, OWN_GROUPS, find_target
 from unet3d.datasets.dataset import Dataset
 from unet3d.datasets.read import with_regions
 from unet3d.distributed.progress import SET_UP, begin
