@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from unet3d.config.command_line import train_command
 from unet3d.config.schema import Config, PlanConfig
 from unet3d.datasets.read import read_dataset, with_regions
 from unet3d.distributed.worker import SINGLE_WORKER
@@ -63,7 +63,7 @@ def plan(config: Config, settings: PlanConfig, overrides: Sequence[str]) -> None
     ]
     file = settings.output or "<this file>"
     typed = [text for text in overrides if not text.startswith("data.plans=")]
-    facts.append(shlex.join(["python", "train.py", *typed, f"data.plans={file}"]))
+    facts.append(train_command([*typed, f"data.plans={file}"]))
     text = recipe_text(recipe_settings(config, recipe, spacing, methods, replicas), facts)
     print(text, end="")
     if settings.output:
