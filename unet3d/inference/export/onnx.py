@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from unet3d.config.target import in_a_line
 from unet3d.errors import RunError
-from unet3d.inference.export.savedmodel import compare, finest
+from unet3d.inference.export.savedmodel import compare, finest, random_patch
 from unet3d.inference.network import TrainedNetwork
 
 OPEN_AXES = ("batch", "x", "y", "z")
@@ -36,10 +37,13 @@ def write_onnx(trained: TrainedNetwork, path: Path) -> float:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of NumPy names that tf2onnx uses
-            finest(trained).export(str(path), format="onnx", verbose=False)
+            network = finest(trained)
+            network(random_patch(trained))  # Keras exports only what has been called
+            network.export(str(path), format="onnx", verbose=False)
+        _name_ends(path, trained)  # refuses a graph with what ONNX does not have
     except Exception as error:
-        raise RunError(f"{path.name}: the network cannot be converted ({error})") from error
-    _name_ends(path, trained)
+        reason = in_a_line(error)
+        raise RunError(f"{path.name}: the network cannot be converted ({reason})") from error
     session = _session(path)
     return compare(trained, path.name, lambda patch: session.run(["logits"], {"image": patch})[0])
 
