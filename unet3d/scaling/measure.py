@@ -20,7 +20,7 @@ from unet3d.tracking import guardian
 from unet3d.training.measured_run import measured_runs
 from unet3d.training.run_times import PARTS
 
-SWEEP = "from unet3d.cli import run_hydra; run_hydra(lambda config, overrides: None, 'sweep')"
+SWEEP = ("-m", "unet3d.cli", "sweep")  # of Python, where this package is, from a wheel as well
 LOOK_SECONDS = 1.0  # between two looks at how far the sweep is
 
 
@@ -36,7 +36,7 @@ def measure(
     folders = (sweep_folder(config.output_dir, one) for one in names)
     sweep = next(one for one in folders if not one.path.exists())
     command = [
-        *(sys.executable, guardian.__file__, sys.executable, "-c", SWEEP, "-m"),
+        *(sys.executable, guardian.__file__, sys.executable, *SWEEP, "-m"),
         *overrides,
         f"sweep.name={sweep.path.name}",
     ]
