@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,14 @@ if machine.nvidia_cards():
 # file of a token, which any cluster may have left, would.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 LOGGERS = (logging.getLogger(), logging.getLogger("unet3d"))
+
+
+@pytest.fixture(autouse=True)
+def sighup() -> Iterator[None]:
+    """Not ignored, as it is where the tests run under nohup, and in what they start."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,14 +28,6 @@ from unet3d.distributed.stop import signals_held, stop_requests, stopped_by_sign
 from unet3d.errors import RunStopped
 
 LONG = ("tracking.system_metrics=false", "epochs=500", "steps_per_epoch=4", "batch_size=2")
-
-
-@pytest.fixture(autouse=True)
-def sighup() -> Iterator[None]:
-    """Not ignored, as it is where the tests run under nohup."""
-    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, former)
 
 
 def terminate_twice(process: subprocess.Popen[str]) -> int:
