@@ -1,4 +1,4 @@
-"""How a run ends other than by finishing."""
+"""How a run ends other than by finishing, and what an error says in a line."""
 
 from __future__ import annotations
 
@@ -40,3 +40,9 @@ class DataError(ValueError):
 
 
 FINAL_ERRORS = (ConfigError, DataError, RunError)  # that come again however often a run is tried
+
+
+def in_a_line(error: Exception) -> str:
+    """The kind of an error and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

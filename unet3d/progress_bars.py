@@ -7,9 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.filesize import decimal
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -24,6 +27,27 @@ log = logging.getLogger(__name__)
 LINE_SECONDS = 30.0  # between two lines of case_bar
 LINE_SHARE = 0.1  # of the whole between two lines of bytes_bar
 LINE_BYTES = 100_000_000  # between two lines of bytes_bar where the whole is unknown
+
+
+class LiveDrawing:
+    """A context manager: `live` is drawn on a terminal, and does not start where there is none."""
+
+    def __init__(self) -> None:
+        self.console = Console()
+        self.live = Live(console=self.console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.live.stop()
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from unet3d.sampling.augment import Intensity, change_intensity
 from unet3d.sampling.augment_device import make_intensity_change, on_device
 
 AUGMENT = AugmentConfig(
-    name="test", blur=1.0, contrast=1.0, gamma=1.0, noise=1.0, low_resolution=1.0
+    name="test",
+    **dict.fromkeys(("blur", "contrast", "gamma", "noise", "brightness", "low_resolution"), 1.0),
 )
 CHANGES = [
     Intensity(),

@@ -126,7 +126,7 @@ def _plan(overrides: list[str]) -> None:
     settings = from_overrides(PlanConfig, own)
     of_training = with_found_layout(of_training)
     chosen = any(text.startswith("experiment=") for text in of_training)
-    composed = compose_config(of_training if chosen else [PRESET, *of_training])
+    composed = compose_config(of_training if chosen else [f"experiment={PRESET}", *of_training])
     plan(composed, settings, of_training)
 
 

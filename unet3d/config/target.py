@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from unet3d.errors import ConfigError
+from unet3d.errors import ConfigError, in_a_line
 
 OWN = "own"  # the choice of model, loss or optimizer that takes one
 OWN_GROUPS = ("model", "loss", "optimizer")  # whose choice `own` takes a _target_ and params
@@ -97,9 +97,3 @@ def _not_imported(key: str, target: str, module: str, error: Exception) -> Confi
     return ConfigError(
         f"{key}: {target} is not found, as {module} cannot be imported ({in_a_line(error)})"
     )
-
-
-def in_a_line(error: Exception) -> str:
-    """The kind of an error and the first line of what it says."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

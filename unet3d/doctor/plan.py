@@ -30,7 +30,7 @@ from unet3d.preprocessing.preprocess import preprocess
 from unet3d.sampling.targets import make_targets
 
 log = logging.getLogger(__name__)
-PRESET = "experiment=nnunet"
+PRESET = "nnunet"  # of conf/experiment
 VALUE_BYTES = 12  # of a convolution's output, its norm's and its activation's in float32
 ATTEMPTS = 8  # to meet the memory of the network as it is built
 MARGIN = 0.97
@@ -100,7 +100,7 @@ def fitting_recipe(
         recipe = plan_recipe(volume, spacing, len(cases), most, count)
         if recipe is None:
             break
-        network = build(replace(model, **topology_settings(recipe)))
+        network = build(replace(model, **recipe.topology.settings()))
         cost = step_cost(config, network, recipe.patch, recipe.batch_size).training_bytes
         if cost <= memory.bytes and attempt:
             return volume, recipe, cost
@@ -112,29 +112,19 @@ def fitting_recipe(
     )
 
 
-def topology_settings(recipe: Recipe) -> dict[str, Any]:
-    """The settings of the model that the recipe decides."""
-    topology = recipe.topology
-    return {
-        "depth": len(topology.strides),
-        "strides": [list(level) for level in topology.strides],
-        "kernels": [list(level) for level in topology.kernels],
-    }
-
-
 def recipe_settings(
     config: Config, recipe: Recipe, spacing: Spacing, methods: list[str], replicas: int
 ) -> dict[str, Any]:
     """The settings of the recipe file; a spacing that all files have is left as it is."""
     return {
-        "experiment": PRESET.partition("=")[2],
+        "experiment": PRESET,
         "batch_size": recipe.batch_size * replicas * config.accumulate,
         "data": {
             "spacing": None if spacing.uniform else list(spacing.mm),
             "patch": list(recipe.patch),
             "normalize": methods,
         },
-        "model": {"filters": config.model.filters, **topology_settings(recipe)},
+        "model": {"filters": config.model.filters, **recipe.topology.settings()},
     }
 
 

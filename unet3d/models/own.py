@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from unet3d.config.schema import ModelConfig
-from unet3d.config.target import call_target, in_a_line
-from unet3d.errors import ConfigError
+from unet3d.config.target import call_target
+from unet3d.errors import ConfigError, in_a_line
 
 KEY = "model._target_"
 # Multiples of the stride: the smallest patch, and one whose sides differ.

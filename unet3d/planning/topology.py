@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from unet3d.config.schema import AUTO, Config, ModelConfig
 from unet3d.errors import ConfigError
@@ -25,6 +26,14 @@ class Topology:
 
     strides: tuple[tuple[int, ...], ...]
     kernels: tuple[tuple[int, ...], ...]
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of a model that has it."""
+        return {
+            "depth": len(self.strides),
+            "strides": [list(level) for level in self.strides],
+            "kernels": [list(level) for level in self.kernels],
+        }
 
 
 def choose_topology(
@@ -66,8 +75,8 @@ def with_topology(
     """
     if model.topology != "auto" or model.strides is not None:
         return model
-    found = choose_topology(spacing, patch, model.depth)
-    strides, kernels = [list(s) for s in found.strides], [list(k) for k in found.kernels]
+    found = choose_topology(spacing, patch, model.depth).settings()
+    strides, kernels = found["strides"], found["kernels"]
     if not strides:
         raise ConfigError(
             f"model.topology: auto finds no axis to pool in a patch of {list(patch)} voxels; type "
@@ -75,7 +84,7 @@ def with_topology(
         )
     if strides == [[2] * 3] * model.depth and kernels == [[FULL] * 3] * (model.depth + 1):
         return model
-    return replace(model, depth=len(strides), strides=strides, kernels=model.kernels or kernels)
+    return replace(model, **{**found, "kernels": model.kernels or kernels})
 
 
 def resolve_topology(config: Config, store: Store, train: Sequence[str]) -> Config:

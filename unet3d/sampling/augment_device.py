@@ -38,7 +38,8 @@ def make_intensity_change(
     def change_patch(image: Any, amount: Any, seed: Any) -> Any:
         sigma, factor, exponent, deviation, brightness, share = tf.unstack(amount)
         image = where(sigma > 0, lambda: blur(image, sigma, radius), lambda: image)
-        image = image * brightness
+        if augment.brightness:
+            image = image * brightness
         image = where(factor != 1, lambda: contrast(image, factor), lambda: image)
         if augment.low_resolution:
             image = where(share != 1, lambda: lower_resolution(image, share), lambda: image)

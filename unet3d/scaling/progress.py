@@ -6,13 +6,10 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
-from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
+from unet3d.progress_bars import LiveDrawing
 from unet3d.scaling.cells import Cell
 from unet3d.sweep.format import clock
 
@@ -31,28 +28,14 @@ class CellRow:
     forecast: float | None = None
 
 
-class StudyProgress:
+class StudyProgress(LiveDrawing):
     """A context manager. trials: of each cell; forecasts: seconds by the cell's name."""
 
     def __init__(self, cells: Sequence[Cell], trials: int, forecasts: dict[str, float]):
+        super().__init__()
         self.rows = {cell.name: CellRow(cell, forecast=forecasts.get(cell.name)) for cell in cells}
         self.trials = trials
-        self.console = Console()
-        self.live = Live(console=self.console, refresh_per_second=4, transient=True)
         self.begun = 0.0
-
-    def __enter__(self) -> Self:
-        if self.console.is_terminal:
-            self.live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.live.stop()
 
     def begin(self, cell: Cell) -> None:
         """A cell is measured from now on."""

@@ -10,13 +10,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from unet3d.config.schema import Config
 from unet3d.sweep.forecast import forecast_lines
 from unet3d.sweep.known_timing import newest_runs
 from unet3d.sweep.plan import SweepPlan
@@ -62,31 +62,29 @@ def start_forecast(
         return None
     context = get_context("spawn")
     answer, theirs = context.Pipe(duplex=False)
-    configs = [trial.config for trial in plan.trials]
-    process = context.Process(
-        target=_forecast,
-        args=(configs, plan.total, resources, folder, plan.config.sweep.grow, runs, theirs),
-    )
+    lines = forecast_of(plan, resources, folder, runs)
+    process = context.Process(target=_send_first, args=(lines, theirs))
     process.start()
     theirs.close()
     return ForecastProcess(process, answer)
 
 
-def _forecast(
-    configs: Sequence[Config],
-    total: int,
-    resources: TrialResources,
-    folder: SweepFolder,
-    grow: str,
-    runs: Sequence[str],
-    answer: Connection,
-) -> None:
+def forecast_of(
+    plan: SweepPlan, resources: TrialResources, folder: SweepFolder, runs: Sequence[str]
+) -> Callable[[], list[str]]:
+    """`forecast_lines` of a plan, with what another process can be sent of it. runs: as there."""
+    configs = [trial.config for trial in plan.trials]
+    grow = plan.config.sweep.grow
+    return partial(forecast_lines, configs, plan.total, resources, folder, grow, runs)
+
+
+def _send_first(lines: Callable[[], list[str]], answer: Connection) -> None:
     os.setsid()  # with what it starts, so that all of it can be ended
     os.nice(NICENESS)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # where libraries write, too
     try:
-        line = forecast_lines(configs, total, resources, folder, grow, runs)[0]
+        line = lines()[0]
     except Exception as error:  # no reason to disturb the sweep
         line = f"no forecast: {short(error)}"
     answer.send(line)

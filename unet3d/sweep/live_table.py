@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
+from unet3d.progress_bars import LiveDrawing
 from unet3d.sweep.format import clock, last_line, number_or_dash
 from unet3d.sweep.trial import Trial, TrialResult
 
@@ -42,14 +40,13 @@ class TrialRow:
         return (time.monotonic() - self.started) / done * (self.epochs - self.epoch)
 
 
-class LiveTable:
+class LiveTable(LiveDrawing):
     """A context manager. total: number of trials; at_once: how many of them run together."""
 
     def __init__(self, total: int, at_once: int):
+        super().__init__()
         self.total, self.at_once = total, at_once
         self.rows: dict[int, TrialRow] = {}
-        self.console = Console()
-        self.live = Live(console=self.console, refresh_per_second=4, transient=True)
         self.summarised = time.monotonic()
         self.first_begun = self.last_ended = 0.0  # of all trials; 0 before
 
@@ -57,19 +54,6 @@ class LiveTable:
     def trial_seconds(self) -> float:
         """From the start of the first trial to the end of the last."""
         return self.last_ended - self.first_begun
-
-    def __enter__(self) -> Self:
-        if self.console.is_terminal:
-            self.live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.live.stop()
 
     def begin(
         self,

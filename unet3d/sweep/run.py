@@ -27,8 +27,8 @@ from unet3d.logs import log_to_console
 from unet3d.run_folder import run_folder
 from unet3d.sampling.split_record import ACCEPT, differences
 from unet3d.sweep.configurations import configurations
-from unet3d.sweep.forecast import comparison, forecast_lines
-from unet3d.sweep.forecast_process import start_forecast
+from unet3d.sweep.forecast import comparison
+from unet3d.sweep.forecast_process import forecast_of, start_forecast
 from unet3d.sweep.known_timing import newest_runs
 from unet3d.sweep.live_table import LiveTable
 from unet3d.sweep.plan import SweepPlan, check_alike, run_config
@@ -77,7 +77,8 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
         resources, machines = choose_from_cluster(config, local)
         _announce(plan, resources, machines)
         if config.dry_run:
-            _show_forecast(plan, resources, folder)
+            for line in forecast_of(plan, resources, folder, newest_runs(config.output_dir))():
+                log.info("%s", line)
             return {}
         if not local:
             check_nodes({"CPU": resources.cpus, "GPU": resources.gpus})
@@ -162,15 +163,6 @@ def _run(
         overhead = seconds - table.trial_seconds
         folder.write_facts(replace(folder.facts(), seconds=seconds, overhead=overhead))
     return results
-
-
-def _show_forecast(plan: SweepPlan, resources: TrialResources, folder: SweepFolder) -> None:
-    configs = [trial.config for trial in plan.trials]
-    runs = newest_runs(plan.config.output_dir)
-    for line in forecast_lines(
-        configs, plan.total, resources, folder, plan.config.sweep.grow, runs
-    ):
-        log.info("%s", line)
 
 
 def _make_stores(trials: Sequence[Trial], folder: SweepFolder) -> None:

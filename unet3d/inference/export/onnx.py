@@ -9,8 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from unet3d.config.target import in_a_line
-from unet3d.errors import RunError
+from unet3d.errors import RunError, in_a_line
 from unet3d.inference.export.savedmodel import compare, finest, random_patch
 from unet3d.inference.network import TrainedNetwork
 
