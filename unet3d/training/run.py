@@ -299,6 +299,8 @@ def _keep_results(training: Training, history: list[dict]) -> None:
         load_weights(training.state.model, folder.best_weights)
         tracker.log_artifact(folder.best_weights, "model")
         tracker.log_artifact(validation_overlays(training), "")
+    if folder.case_scores.exists():
+        tracker.log_artifact(folder.case_scores, "data")
     tracker.log_artifact(learning_curves(history, folder.learning_curves), "")
     tracker.log_artifact(folder.log, "log")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -106,11 +106,14 @@ def print_results(records: list[TrialRecord]) -> None:
         console.print(f"best: {records[0].command}", soft_wrap=True, highlight=False, markup=False)
 
 
-def note(records: list[TrialRecord], experiment: str) -> str:
-    """The table in Markdown, for the page of the parent run in MLflow's `experiment`."""
+def note(records: list[TrialRecord], experiment: str, found: Sequence[str] = ()) -> str:
+    """The table in Markdown, for the page of the parent run in MLflow's `experiment`.
+
+    found: lines before it, of the configurations.
+    """
     ids = json.dumps([r.result.run_id for r in records if r.result.run_id])
     compare = f"#/compare-runs?runs={quote(ids)}&experiments={quote(json.dumps([experiment]))}"
-    lines = [f"[Compare all trials]({compare})", ""]
+    lines = [*found, f"[Compare all trials]({compare})", ""]
     lines += ["| trial | settings | state | val/dice | best epoch |", "|---|---|---|---|---|"]
     for record in records:
         result = record.result
