@@ -18,6 +18,7 @@ from unet3d.config.schema import (
     PredictConfig,
     PreprocessConfig,
     RecordConfig,
+    ReportConfig,
     RunsConfig,
     ScalingConfig,
     SimulateConfig,
@@ -169,12 +170,19 @@ def _as_list(key: str, override: str) -> str:
 
 
 def _report(overrides: list[str]) -> None:
+    from unet3d.sweep.paper.paper import paper_of
     from unet3d.sweep.report.report import report_again
 
     # `sweep` is a name here, taken as it is typed; in sweep.py it is a group of settings.
-    own, of_training = _separate(("sweep",), overrides)
-    name = own[-1].removeprefix("sweep=") if own else ""
-    print(f"report: {report_again(compose_config(of_training), name)}")
+    named, rest = _separate(("sweep",), overrides)
+    name = named[-1].removeprefix("sweep=") if named else ""
+    own, of_training = _separate(("format",), rest)
+    settings = from_overrides(ReportConfig, own)
+    config = compose_config(of_training)
+    if settings.format == "paper":
+        print(f"paper: {paper_of(config, name)}")
+        return
+    print(f"report: {report_again(config, name)}")
 
 
 def _record(overrides: list[str]) -> None:
@@ -334,8 +342,13 @@ COMMANDS = (
     Command(
         "report",
         _report,
-        "write the table and the page of a sweep",
-        ("unet3d report sweep=<name>", "unet3d report sweep=<name> output_dir=<folder>"),
+        "write the table and the page of a sweep, or what a paper needs of it",
+        (
+            "unet3d report sweep=<name>",
+            "unet3d report sweep=<name> output_dir=<folder>",
+            "unet3d report sweep=<name> format=paper",
+        ),
+        schema=ReportConfig,
         of_training=True,
     ),
     Command(
