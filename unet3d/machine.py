@@ -223,8 +223,28 @@ def gpu_memory_in_use() -> int:
     """Bytes of tensors that this process keeps on its GPUs."""
     import tensorflow as tf
 
-    names = [gpu.name.rpartition("device:")[2] for gpu in tf.config.list_logical_devices("GPU")]
-    return sum(tf.config.experimental.get_memory_info(name)["current"] for name in names)
+    return sum(tf.config.experimental.get_memory_info(name)["current"] for name in _gpu_names())
+
+
+def gpu_peak() -> int:
+    """The most bytes of tensors that this process has kept on one of its GPUs."""
+    import tensorflow as tf
+
+    return max(tf.config.experimental.get_memory_info(name)["peak"] for name in _gpu_names())
+
+
+def reset_gpu_peaks() -> None:
+    """Let `gpu_peak` count from now on."""
+    import tensorflow as tf
+
+    for name in _gpu_names():
+        tf.config.experimental.reset_memory_stats(name)
+
+
+def _gpu_names() -> list[str]:
+    import tensorflow as tf
+
+    return [gpu.name.rpartition("device:")[2] for gpu in tf.config.list_logical_devices("GPU")]
 
 
 def tensorflow_build() -> dict[str, Any]:

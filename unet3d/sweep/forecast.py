@@ -13,7 +13,7 @@ from unet3d.config.schema import Config
 from unet3d.errors import DataError, RunError
 from unet3d.files import read_text, write_text
 from unet3d.planning.gantt import clock, text_gantt
-from unet3d.planning.simulated import Cluster, Outcome, Policy
+from unet3d.planning.simulated import Cluster, Outcome, Policy, SimulatedTrial
 from unet3d.planning.simulator import simulate
 from unet3d.planning.timing import Timing
 from unet3d.sweep.known_timing import timing_of_runs
@@ -60,6 +60,16 @@ def simulated_sweep(
     cluster = Cluster(resources.at_once, each)  # a node for each trial that runs at once
     policy = Policy(devices=each, longest_first=True, grow=grow)
     return simulate(trials, cluster, replace(timing, start=timing.warm_start), policy)
+
+
+def simulated_trials(
+    trials: Sequence[SimulatedTrial], resources: TrialResources, timing: Timing
+) -> list[float]:
+    """Seconds of each trial by itself, with `resources`, on workers that are there already."""
+    each = max(1, round(resources.gpus)) * resources.workers_per_trial
+    warm = replace(timing, start=timing.warm_start, spread=0.0)
+    one = Cluster(1, each)
+    return [simulate([trial], one, warm, Policy(devices=each)).makespan for trial in trials]
 
 
 def may_grow(configs: Sequence[Config], grow: str) -> bool:

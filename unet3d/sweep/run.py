@@ -41,6 +41,13 @@ from unet3d.sweep.scheduler import run_trials
 from unet3d.sweep.search import Search
 from unet3d.sweep.sweep_folder import SweepFolder, sweep_folder
 from unet3d.sweep.trial import Trial, TrialResult
+from unet3d.sweep.trial_costs import (
+    capacity_of,
+    check_fit,
+    check_trials,
+    cost_lines,
+    trial_costs,
+)
 from unet3d.sweep.worker_pool import WorkerPool
 from unet3d.tracking.connection import record_or_warn
 from unet3d.tracking.run import end_run
@@ -81,11 +88,13 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
             config = plan.config
         resources, machines = choose_from_cluster(config, local)
         _announce(plan, resources, machines)
-        budget = _budget(plan, resources, folder)
         if config.dry_run:
+            _show_costs(plan, resources, local)
             for line in forecast_of(plan, resources, folder, newest_runs(config.output_dir))():
                 log.info("%s", line)
             return {}
+        check_trials(plan.trials, resources, config, local)
+        budget = _budget(plan, resources, folder)
         if not local:
             check_nodes({"CPU": resources.cpus, "GPU": resources.gpus})
         check_shared(config, machines)
@@ -180,6 +189,25 @@ def _run(
         overhead = seconds - table.trial_seconds
         folder.write_facts(replace(folder.facts(), seconds=seconds, overhead=overhead))
     return results
+
+
+def _show_costs(plan: SweepPlan, resources: TrialResources, local: bool) -> None:
+    """What each trial takes, in a table. Raises RunError that names those that cannot fit."""
+    config, timing = plan.config, None
+    output_dir = config.output_dir
+    try:
+        timing = timing_of_runs(newest_runs(output_dir), f"runs of {output_dir}", output_dir)
+    except RunError as error:
+        log.info("no times: %s", error)
+    capacity = capacity_of(config, resources, local)
+    try:
+        costs = trial_costs(plan.trials, resources, timing)
+    except DataError as error:
+        log.info("no memory: %s", error)
+        return
+    for line in cost_lines(costs, capacity, config.sweep.price):
+        log.info("%s", line)
+    check_fit(costs, capacity)
 
 
 def _budget(plan: SweepPlan, resources: TrialResources, folder: SweepFolder) -> Budget | None:

@@ -37,6 +37,7 @@ from unet3d.training.keep import (
 )
 from unet3d.training.late_reading import LateReading, mean_dice, steps_between_readings
 from unet3d.training.measurements import Measurements
+from unet3d.training.peak_memory import PeakMemory
 from unet3d.training.run_times import RunTimes
 from unet3d.training.setup import Setup
 from unet3d.training.state import make_statistics_mean
@@ -56,6 +57,7 @@ class Training(Setup):
     folder: RunFolder
     stop: StopRequest
     times: RunTimes = field(default_factory=RunTimes)
+    memory: PeakMemory = field(default_factory=PeakMemory)
 
 
 def fit(training: Training, progress: TrainingProgress) -> TrainingProgress:
@@ -72,6 +74,7 @@ def fit(training: Training, progress: TrainingProgress) -> TrainingProgress:
     )
     with times.measure("start"):
         begin(FIRST_STEP)
+        training.memory.begin()
         train_step = make_train_step(state, config, training.targets, strategy, xla=training.xla)
         average_statistics = make_statistics_mean(state, strategy)
         finite = make_finite_check(state)
@@ -98,7 +101,9 @@ def fit(training: Training, progress: TrainingProgress) -> TrainingProgress:
             if epoch % config.val_every == 0 or epoch == config.epochs:
                 with times.measure("validate"):
                     metrics |= _validate(training, progress, validation, epoch)
-            _close_epoch(training, progress, epoch, metrics | times.metrics())
+            _close_epoch(
+                training, progress, epoch, metrics | training.memory.metrics() | times.metrics()
+            )
             if config.patience and progress.since_best >= config.patience:
                 log.info(
                     "stopping early: no better val/dice in %d validations", progress.since_best

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unet3d.config.schema import Config
 from unet3d.distributed.gpus import check_gpus
@@ -175,15 +175,17 @@ def _train(
         from unet3d.training.keep import storage_errors
         from unet3d.training.loop import Training, fit
         from unet3d.training.memory import memory_errors
+        from unet3d.training.peak_memory import PeakMemory
 
-        _describe(setup, tracker)
+        memory = PeakMemory(_describe(setup, tracker))
         if setup.worker.chief:
             with storage_errors(folder, folder.split.name):
                 write_record(folder.split, setup.record)
             tracker.log_artifact(folder.split, "data")
             with storage_errors(folder, folder.description.name):
                 tracker.log_artifact(describe_data(setup.store, folder.description), "config")
-        training = Training(**vars(setup), tracker=tracker, folder=folder, stop=stop, times=times)
+        recorded: dict[str, Any] = {"tracker": tracker, "folder": folder, "stop": stop}
+        training = Training(**vars(setup), **recorded, times=times, memory=memory)
         if progress is None:
             progress = TrainingProgress()
         else:
@@ -212,8 +214,11 @@ def _train(
     return progress.best
 
 
-def _describe(setup: Setup, tracker: Tracker) -> None:
-    """Describe in the log and in the tags what will run."""
+def _describe(setup: Setup, tracker: Tracker) -> float:
+    """Describe in the log and in the tags what will run.
+
+    Returns the bytes that a step is predicted to take, 0 where they cannot be counted.
+    """
     config, split = setup.config, setup.split
     log.info(
         "%s: %d train, %d val, %d test cases; outputs %s",
@@ -225,7 +230,8 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
         log.info("data: each node reads from its copy in %s", setup.store.path)
     if setup.plan:
         log.info("data.patch=auto: %s", setup.plan)
-    log.info("%s on %s: %s", network_name(config.model), setup.device, _cost_in_words(setup))
+    cost, predicted = _cost_in_words(setup)
+    log.info("%s on %s: %s", network_name(config.model), setup.device, cost)
     for line in setup.fine_tuning.lines():
         log.info("%s", line)
     arithmetic = _arithmetic(setup)
@@ -259,6 +265,7 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
         tracker.set_tags({"sweep.grown": "; ".join(shown)})
     if setup.record.accepted:
         tracker.set_tags({"data.accepted": " | ".join(setup.record.accepted)})
+    return predicted
 
 
 def versions() -> str:
@@ -270,22 +277,26 @@ def versions() -> str:
     return ", ".join(f"{name} {number}" for name, number in found.items())
 
 
-def _cost_in_words(setup: Setup) -> str:
-    """Parameters, operations and memory of the network, as far as they can be counted."""
+def _cost_in_words(setup: Setup) -> tuple[str, float]:
+    """Parameters, operations and memory of the network, as far as they can be counted.
+
+    With the bytes of a step, 0 where they cannot.
+    """
     from unet3d.planning.cost import what_is_not_counted
     from unet3d.planning.patch import patches_at_once, step_cost
 
     model, shape = setup.state.model, setup.stream.patch_shape
     parameters = f"{model.count_params():,} parameters"
     if uncounted := what_is_not_counted(model):
-        return f"{parameters}; operations and memory are not known, as {uncounted}"
+        return f"{parameters}; operations and memory are not known, as {uncounted}", 0.0
     batch = patches_at_once(setup.config, setup.strategy.num_replicas_in_sync)
     cost = step_cost(setup.config, model, shape, batch)
-    return (
+    words = (
         f"{parameters}, {cost.flops / 1e9:.1f} GFLOP forward for a patch of "
         f"{'x'.join(str(size) for size in shape)}, about {cost.training_bytes / 1e9:.2f} GB to "
         f"train on {batch} at once"
     )
+    return words, float(cost.training_bytes)
 
 
 def _arithmetic(setup: Setup) -> dict[str, str]:

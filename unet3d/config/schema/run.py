@@ -139,5 +139,7 @@ class SweepRunConfig(Config):
 
     sweep: SweepConfig = group(SweepConfig)
     dry_run: bool = setting(
-        False, "print the trials and the resources of each, and end", effect=NO_EFFECT
+        False,
+        "print the trials, with resources, memory, time and price of each, and end",
+        effect=NO_EFFECT,
     )

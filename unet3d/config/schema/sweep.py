@@ -122,3 +122,6 @@ class SweepConfig:
         NO_EFFECT,
         newer=True,
     )
+    price: Optional[float] = setting(
+        None, "of a device hour, for dry_run=true", AT_LEAST_0, NO_EFFECT, newer=True
+    )

@@ -18,7 +18,7 @@ from unet3d.sweep.verdict import Verdict
 
 MOST = 12  # configurations in a figure, the best ones
 WIDTH, POINTS = 6.9, 9  # inches of a page's two columns; of the text
-STYLE = {
+STYLE: Any = {
     "font.size": POINTS,
     "axes.titlesize": POINTS,
     "legend.fontsize": POINTS - 1,
@@ -81,7 +81,7 @@ def not_distinguished(found: Verdict) -> np.ndarray:
     pairs = [(a, b) for a in range(len(order)) for b in range(a)]
     each = [paired(found.table.folds, order[a], order[b]) for a, b in pairs]
     adjusted, _ = holm([1.0 if one is None else one.p for one in each])
-    alike = np.eye(len(order), dtype=bool)
+    alike: np.ndarray = np.eye(len(order), dtype=bool)
     for (a, b), p in zip(pairs, adjusted, strict=True):
         alike[a, b] = alike[b, a] = p > LEVEL
     return alike

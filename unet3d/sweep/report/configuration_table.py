@@ -13,6 +13,7 @@ from typing import Any
 from unet3d.files import write_text
 from unet3d.sweep.budget import HOUR, device_seconds
 from unet3d.sweep.compared import Compared
+from unet3d.sweep.report.memory import PEAK, PREDICTED, highest
 from unet3d.sweep.sweep_folder import TrialRecord
 from unet3d.sweep.verdict import Verdict
 from unet3d.sweep.verdict_text import shown_p
@@ -114,6 +115,8 @@ def write_results(folder: Path, verdict: Verdict, trials: Sequence[TrialRecord])
                 "best_epoch": trial.result.best_epoch,
                 "seconds": trial.result.seconds,
                 "device_hours": device_seconds(trial) / HOUR,
+                "predicted_memory_gb": highest(trial, PREDICTED),
+                "peak_memory_gb": highest(trial, PEAK),
                 "run": trial.result.run_id,
                 "command": trial.command,
             }

@@ -15,6 +15,7 @@ from unet3d.sweep.forecast import comparison
 from unet3d.sweep.race_search import read_race
 from unet3d.sweep.report.configuration_table import print_verdict, write_results
 from unet3d.sweep.report.cost import cost_plot, cost_sentence
+from unet3d.sweep.report.memory import memory_sentence
 from unet3d.sweep.report.page import Picture, page
 from unet3d.sweep.report.parameters import LeftOut, best_of
 from unet3d.sweep.report.plots import (
@@ -71,7 +72,11 @@ def write_report(sweep: SweepFolder, output_dir: str) -> Path:
     if found is not None:
         write_results(folder, found, records)
     name = facts.name or sweep.path.name
-    said = (comparison(sweep), cost_sentence(records, facts.budget or None))
+    said = (
+        comparison(sweep),
+        cost_sentence(records, facts.budget or None),
+        memory_sentence(records),
+    )
     html = page(name, facts.command, records, pictures, [line for line in said if line], found)
     write_text(folder / "index.html", html)
     return folder / "index.html"
