@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -164,6 +166,10 @@ def test_training_goes_on_with_a_new_ray(tmp_path: Path, kind: str) -> None:
         assert "epoch 8/8" in told and only_run(tmp_path)
 
 
+def _ended(run: Path) -> dict[str, Any]:
+    return json.loads((run / "state.json").read_text())
+
+
 @pytest.mark.parametrize("kind", ["sweep", "data"])
 def test_a_lost_head_of_another_cluster_is_one_line(tmp_path: Path, kind: str) -> None:
     """Ray would wait a minute, then abort the command. What runs on the nodes saves and resumes."""
@@ -189,4 +195,5 @@ def test_a_lost_head_of_another_cluster_is_one_line(tmp_path: Path, kind: str) -
         else:
             assert line.endswith("; the same command resumes the sweep")
         for run in (tmp_path / "outputs" / "runs").iterdir():
-            until(lambda run=run: "all saved" in (run / "state.json").read_text(), 60)
+            until(lambda run=run: _ended(run)["status"] != "RUNNING", 120)
+            assert "all saved" in _ended(run)["reason"], (_ended(run), told)

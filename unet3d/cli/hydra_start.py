@@ -11,6 +11,7 @@ from unet3d.cli.user_errors import guarded
 from unet3d.config.command_line import prepare_overrides
 from unet3d.config.compose import conf_dir, to_config
 from unet3d.config.schema import Config, register_schema
+from unet3d.machine import collect_rarely
 
 
 def run_hydra(
@@ -28,6 +29,7 @@ def run_hydra(
 
         print(program_help(name))
         return
+    collect_rarely()
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
