@@ -110,7 +110,9 @@ def test_a_start_that_a_busy_machine_fails_is_tried_again(
         with local_ray(SETTINGS):
             pass
     else:
-        with pytest.raises(RunError, match=r"did not start .* in 3 attempts \(The .*\. This\)"):
+        with pytest.raises(
+            RunError, match=r"did not start .* in 3 attempts \(Exception: The .*\. This\)"
+        ):
             local_ray(SETTINGS).__enter__()
     assert len(tried) == 3
 
