@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import textwrap
 
 WIDEST = 100
@@ -12,6 +13,11 @@ NARROWEST = 30  # below it, words would be cut
 def width() -> int:
     """Characters of a line: COLUMNS, else those of the terminal, 100 at most."""
     return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns))
+
+
+def terminal_columns() -> int | None:
+    """Characters of a line of the terminal; None where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def wrapped(head: str, text: str, indent: int) -> list[str]:
