@@ -136,8 +136,9 @@ def _unclear(path: Path, missing: str) -> Listed:
     what = f"no {missing}: " + (
         "its start was interrupted" if any(path.iterdir()) else "an empty folder"
     )
-    own = {"id": path.name, "state_file": path / "state.json", "run_id": "", "best": None}
-    return Listed(**own, progress="", written=path.stat().st_mtime, name="", unclear=what)
+    written = path.stat().st_mtime
+    state = path / "state.json"
+    return Listed(path.name, state, "", None, "", written, name="", unclear=what)
 
 
 def _studies(output_dir: Path) -> list[Listed]:
