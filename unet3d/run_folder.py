@@ -98,6 +98,11 @@ class RunFolder:
         """The folder of a profile, for TensorBoard."""
         return self.path / "trace"
 
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
+
 
 def run_folder(output_dir: str | Path, run_id: str) -> RunFolder:
     """The folder of run `run_id` among the runs of `output_dir`."""

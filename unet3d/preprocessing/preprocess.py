@@ -33,6 +33,7 @@ from unet3d.preprocessing.store import (
     StoredCase,
     damage,
     folder_damage,
+    keep_root,
     marker_text,
     read_marker,
     stored_case,
@@ -90,6 +91,7 @@ def preprocess(
     if found is not None:
         log.info("data: using the complete store %s (%d cases)", path, len(found.cases))
         refresh_fingerprint(found, regions)
+        keep_root(path, str(Path(data.root).resolve()))
         return replace(found, inputs=inputs, source=dataset)
     _mention_earlier_format(path, data, digest(identity))
     (path / "cases").mkdir(parents=True, exist_ok=True)
@@ -114,6 +116,7 @@ def preprocess(
         normalize=normalized(data),
     )
     write_fingerprint(store, regions)
+    keep_root(path, str(Path(data.root).resolve()))
     write_text(path / MARKER, marker_text(store))
     return store
 

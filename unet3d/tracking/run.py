@@ -15,7 +15,7 @@ from unet3d.run_folder import RunFolder, run_folder
 from unet3d.tracking.connection import Connection, connect, short
 from unet3d.tracking.facts import RunFacts, end_facts, new_facts, now, read_facts, write_facts
 from unet3d.tracking.outbox import Outbox
-from unet3d.tracking.record import create_again, log_metrics, log_params, reopen
+from unet3d.tracking.record import create_again, log_dataset, log_metrics, log_params, reopen
 
 log = logging.getLogger(__name__)
 GIVE_UP_SECONDS = 600.0  # after the end of training
@@ -26,6 +26,7 @@ class Tracker(Protocol):
     """Where a training records itself."""
 
     def set_tags(self, tags: dict[str, str]) -> None: ...
+    def log_dataset(self, dataset: dict[str, str]) -> None: ...
     def log_epoch(self, record: dict[str, Any]) -> None: ...
     def log_end(self, record: Callable[[], dict[str, Any]]) -> None: ...
     def log_artifact(self, path: Path, folder: str) -> None: ...
@@ -36,6 +37,9 @@ class NoTracker:
     """tracking=none: the run is recorded in its folder only."""
 
     def set_tags(self, tags: dict[str, str]) -> None:
+        """Nothing to do."""
+
+    def log_dataset(self, dataset: dict[str, str]) -> None:
         """Nothing to do."""
 
     def log_epoch(self, record: dict[str, Any]) -> None:
@@ -66,6 +70,10 @@ def start_run(config: Config, connection: Connection | None) -> tuple[Tracker, R
         run_id = tracker.run_id
     folder = run_folder(config.output_dir, run_id)
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    if config.tracking.tensorboard:
+        from unet3d.tracking.tensorboard import TensorBoardTracker
+
+        tracker = TensorBoardTracker(tracker, folder.tensorboard)
     tracker = FolderTracker(tracker, folder, facts)
     if not folder.config.exists():
         from omegaconf import OmegaConf
@@ -104,6 +112,12 @@ class FolderTracker:
         self.facts.tags |= tags
         write_facts(self.folder, self.facts)
         self.tracker.set_tags(tags)
+
+    def log_dataset(self, dataset: dict[str, str]) -> None:
+        """Say what the run trains on: name, digest, root and cases."""
+        self.facts.dataset = dataset
+        write_facts(self.folder, self.facts)
+        self.tracker.log_dataset(dataset)
 
     def log_epoch(self, record: dict[str, Any]) -> None:
         """Pass an epoch on; the checkpoint keeps it."""
@@ -171,6 +185,10 @@ class MlflowTracker:
         """Tag the run."""
         for key, value in tags.items():
             self.outbox.send(partial(self.client.set_tag, self.stored_id, key, value))
+
+    def log_dataset(self, dataset: dict[str, str]) -> None:
+        """Log the data set as an input of the run, by which MLflow's pages filter."""
+        self.outbox.send(partial(log_dataset, self.client, self.stored_id, dataset))
 
     def log_epoch(self, record: dict[str, Any]) -> None:
         """Log an epoch's metrics; a record sent twice counts once, as it keeps its time."""

@@ -119,7 +119,8 @@ def run_epoch(
     config, per_epoch = training.config, training.stream.steps_per_epoch
     times, parts = EpochTimes(), training.times
     alone = training.worker.workers == 1
-    with epoch_bar(epoch, config.epochs, per_epoch, progress.step % per_epoch) as show:
+    done = progress.step % per_epoch
+    with epoch_bar(epoch, config.epochs, per_epoch, done, training.worker.announce_step) as show:
         reading = LateReading(training, training.folder, progress, show)
         while progress.step < epoch * per_epoch:
             with trace.step(progress.step + 1):

@@ -213,10 +213,11 @@ def _train(
 def _describe(setup: Setup, tracker: Tracker) -> None:
     """Describe in the log and in the tags what will run."""
     config, split = setup.config, setup.split
+    cases = [len(part) for part in (split.train, split.val, split.test)]
     log.info(
         "%s: %d train, %d val, %d test cases; outputs %s",
         config.data.name,
-        *(len(cases) for cases in (split.train, split.val, split.test)),
+        *cases,
         ", ".join(setup.targets.names),
     )
     if config.data.stage_to is not None:
@@ -250,6 +251,14 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
         }
         | arithmetic
         | setup.fine_tuning.tags()
+    )
+    tracker.log_dataset(
+        {
+            "name": config.data.name,
+            "digest": setup.record.digest,
+            "root": str(Path(config.data.root).resolve()),
+            "cases": "{} train, {} val, {} test".format(*cases),
+        }
     )
     if worker.job_folder and (changes := worker.job_folder.regroupings()):
         shown = [f"epoch {epoch}: {before} -> {after} devices" for epoch, before, after in changes]

@@ -9,6 +9,7 @@ from unet3d.config.schema.augment import AugmentConfig
 from unet3d.config.schema.choices import SCHEMAS, register_schema, schemas_of
 from unet3d.config.schema.commands import (
     COMMANDS,
+    CleanConfig,
     EvaluateConfig,
     ExportConfig,
     PlanConfig,
@@ -20,6 +21,7 @@ from unet3d.config.schema.commands import (
     ScalingConfig,
     SimulateConfig,
     StudyConfig,
+    UiConfig,
     ViewConfig,
 )
 from unet3d.config.schema.data import (
@@ -54,6 +56,7 @@ __all__ = [
     "AdamConfig",
     "AdamWConfig",
     "AugmentConfig",
+    "CleanConfig",
     "Config",
     "DataConfig",
     "EvaluateConfig",
@@ -80,6 +83,7 @@ __all__ = [
     "SweepConfig",
     "SweepRunConfig",
     "TrackingConfig",
+    "UiConfig",
     "ValidationConfig",
     "ViewConfig",
     "as_dict",

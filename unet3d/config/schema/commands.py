@@ -14,6 +14,7 @@ from unet3d.config.allowed import (
     BELOW_1,
     FOLDER_NAME,
     NAME,
+    PORT,
     PRECISION,
     RUN_ID,
     RUN_IDS,
@@ -168,6 +169,36 @@ class RunsConfig:
 
 
 @dataclass
+class UiConfig:
+    """`unet3d ui`: what it takes beside the settings of a training."""
+
+    sweep: Optional[str] = setting(
+        None, "name of a sweep, to open on its trials; null: on all runs", FOLDER_NAME
+    )
+    page: str = setting(
+        "compare",
+        "what opens of a sweep: compare, its trials side by side, or table, all runs",
+        one_of("compare", "table"),
+    )
+    port: Optional[int] = setting(None, "to listen on; null: the first free one from 5000", PORT)
+    open: bool = setting(True, "open a browser, where there is a screen; the address is printed")
+
+
+@dataclass
+class CleanConfig:
+    """`unet3d clean`: what it takes beside the settings of a training."""
+
+    yes: bool = setting(False, "remove what is shown; else nothing is removed")
+    what: str = setting(
+        "all",
+        "resume: states to resume from, of runs that have finished; stores: of data sets that are "
+        "gone; jobs: what dead processes have left",
+        one_of("all", "resume", "stores", "jobs"),
+    )
+    days: float = setting(7.0, "only what nothing has written to for so many days", AT_LEAST_0)
+
+
+@dataclass
 class ViewConfig:
     """`unet3d view`: a picture, an animated GIF and a page of one segmented case."""
 
@@ -259,6 +290,8 @@ COMMANDS: dict[str, type] = {
     "view": ViewConfig,
     "record": RecordConfig,
     "runs": RunsConfig,
+    "clean": CleanConfig,
+    "ui": UiConfig,
     "scaling": ScalingConfig,
     "simulate": SimulateConfig,
 }

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from urllib.parse import quote
 
 from unet3d.config.messages import as_typed
 from unet3d.config.schema import AUTO
@@ -18,6 +16,7 @@ from unet3d.run_folder import RunFolder, run_folder
 from unet3d.sweep.format import clock, last_line, number_or_dash
 from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord
 from unet3d.sweep.trial import REPLICAS, TrialResult
+from unet3d.tracking.pages import compare_page
 
 
 def read_results(sweep: SweepFolder) -> list[TrialRecord]:
@@ -108,9 +107,8 @@ def print_results(records: list[TrialRecord]) -> None:
 
 def note(records: list[TrialRecord], experiment: str) -> str:
     """The table in Markdown, for the page of the parent run in MLflow's `experiment`."""
-    ids = json.dumps([r.result.run_id for r in records if r.result.run_id])
-    compare = f"#/compare-runs?runs={quote(ids)}&experiments={quote(json.dumps([experiment]))}"
-    lines = [f"[Compare all trials]({compare})", ""]
+    ids = [r.result.run_id for r in records if r.result.run_id]
+    lines = [f"[Compare all trials]({compare_page(ids, experiment)})", ""]
     lines += ["| trial | settings | state | val/dice | best epoch |", "|---|---|---|---|---|"]
     for record in records:
         result = record.result
