@@ -20,6 +20,7 @@ from unet3d.config.schema.commands import (
     ScalingConfig,
     SimulateConfig,
     StudyConfig,
+    TuneConfig,
     ViewConfig,
 )
 from unet3d.config.schema.data import (
@@ -80,6 +81,7 @@ __all__ = [
     "SweepConfig",
     "SweepRunConfig",
     "TrackingConfig",
+    "TuneConfig",
     "ValidationConfig",
     "ViewConfig",
     "as_dict",
