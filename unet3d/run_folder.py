@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+TUNED = "tuned.json"  # what `unet3d tune` has chosen, for a run or for a sweep's configuration
+TEST = "test"
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -91,7 +94,12 @@ class RunFolder:
     @property
     def test(self) -> Path:
         """The folder of what `unet3d evaluate run=<id>` writes."""
-        return self.path / "test"
+        return self.path / TEST
+
+    @property
+    def tuned(self) -> Path:
+        """The thresholds and post-processing that `unet3d tune run=<id>` has chosen."""
+        return self.path / TUNED
 
     @property
     def trace(self) -> Path:

@@ -83,6 +83,8 @@ def from_overrides(schema: type[Schema], overrides: list[str]) -> Schema:
             key, _, typed = override.partition("=")
             if key not in kinds:
                 raise ConfigError(f"{key} is not a setting; choose one of {_beside(key, kinds)}")
+            if f"{key}.choice" in kinds and not typed.lstrip().startswith("{"):
+                key = f"{key}.choice"  # postprocess=auto
             value = typed_value(key, typed, kinds[key])
             if is_text(kinds[key]):
                 texts[key], value = value, ""  # OmegaConf would look for ${...} and ??? in it

@@ -21,6 +21,7 @@ from unet3d.config.schema.commands import (
     ScalingConfig,
     SimulateConfig,
     StudyConfig,
+    TuneConfig,
     UiConfig,
     ViewConfig,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "SweepConfig",
     "SweepRunConfig",
     "TrackingConfig",
+    "TuneConfig",
     "UiConfig",
     "ValidationConfig",
     "ViewConfig",

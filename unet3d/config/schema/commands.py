@@ -42,6 +42,19 @@ class PostprocessConfig:
     fill_holes: bool = setting(False, "fill holes that do not reach the outside")
     min_volume: float = setting(0.0, "mm3 below which connected parts are removed", AT_LEAST_0)
     largest: bool = setting(False, "keep only the largest connected part")
+    choice: str = setting(
+        "none",
+        "also postprocess=auto: instead of the above, what `unet3d tune` has chosen for each "
+        "region; or a tuned.json that it wrote",
+        path=True,
+    )
+
+
+THRESHOLDS = (
+    "probability above which a region is predicted: one, [one a region] or {region: one}; auto: "
+    "what `unet3d tune` has chosen; not for data.target=classes"
+)
+CONFIGURATION = "of the sweep, as lr=1e-3,model.norm=batch; null: that of the highest mean val/dice"
 
 
 @dataclass
@@ -91,6 +104,41 @@ class PredictConfig:
         "the folds of sweep.folds",
         FOLDER_NAME,
     )
+    configuration: Optional[str] = setting(None, CONFIGURATION)
+    thresholds: Any = setting("0.5", THRESHOLDS)
+    probabilities: bool = setting(
+        False, "also write the probability of each region, as NIfTI, in the folder probabilities"
+    )
+    uncertainty: bool = setting(
+        False,
+        "also write the entropy of the prediction, and of several runs the mutual information, as "
+        "NIfTI, in the folder uncertainty",
+    )
+
+
+@dataclass
+class TuneConfig:
+    """`unet3d tune`: thresholds and post-processing, chosen on cases that were not trained on."""
+
+    run: Optional[str] = setting(None, "id of a run, for its validation cases", RUN_ID)
+    sweep: Optional[str] = setting(
+        None,
+        "name of a sweep, for the validation cases of all folds of a configuration",
+        FOLDER_NAME,
+    )
+    configuration: Optional[str] = setting(None, CONFIGURATION)
+    changed: str = setting(
+        "refuse",
+        "what is done where cases are missing or changed since the run began: end, or accept what "
+        "there is now",
+        one_of("refuse", "accept"),
+    )
+    tta: bool = setting(False, "mean over the 8 flips")
+    overlap: float = setting(0.5, "share of a window that the next one overlaps", BELOW_1)
+    batch_size: int = setting(1, "windows in a forward pass", AT_LEAST_1)
+    precision: str = setting("float32", "type of the computation", PRECISION)
+    output_dir: str = setting("outputs", "folder of the runs", path=True)
+    threads: Optional[int] = setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
 
 
 @dataclass
@@ -140,6 +188,20 @@ class EvaluateConfig:
     )
     output_dir: str = setting("outputs", "folder of the runs", path=True)
     threads: Optional[int] = setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
+    sweep: Optional[str] = setting(
+        None,
+        "name of a sweep: with sweep.folds, each case by the run of its fold that did not train on "
+        "it; else the test cases",
+        FOLDER_NAME,
+    )
+    configuration: Optional[str] = setting(None, CONFIGURATION)
+    part: str = setting(
+        "auto",
+        "sweep: auto: cases out of their folds, where there are folds; test: the test cases, by "
+        "the mean of all folds",
+        one_of("auto", "test"),
+    )
+    thresholds: Any = setting("0.5", THRESHOLDS)
 
 
 @dataclass
@@ -286,6 +348,7 @@ COMMANDS: dict[str, type] = {
     "plan": PlanConfig,
     "predict": PredictConfig,
     "evaluate": EvaluateConfig,
+    "tune": TuneConfig,
     "export": ExportConfig,
     "view": ViewConfig,
     "record": RecordConfig,
