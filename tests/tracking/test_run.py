@@ -18,7 +18,8 @@ from unet3d.tracking import outbox
 from unet3d.tracking import run as module
 from unet3d.tracking.connection import connect
 from unet3d.tracking.record import record_run
-from unet3d.tracking.run import FolderTracker, MlflowTracker, NoTracker, end_run, start_run
+from unet3d.tracking.run import FolderTracker, MlflowTracker, end_run, start_run
+from unet3d.tracking.tracker import NoTracker
 
 
 @pytest.fixture(autouse=True)
