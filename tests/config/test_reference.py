@@ -85,7 +85,8 @@ def test_choices_are_described_and_say_what_they_set() -> None:
     assert paper.description.startswith("One trial of the paper")
     assert paper.values["loss"] == "dice" and paper.values["lr"] == 1e-4
     assert "hydra" not in offered
-    assert flatten(paper.values)["data.patch"] is None
+    (regions,) = (one for one in offered["experiment"] if one.name == "paper_regions")
+    assert flatten(regions.values)["data.patch"] is None
 
 
 def test_a_commands_settings_are_listed() -> None:
