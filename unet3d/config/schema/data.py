@@ -206,9 +206,9 @@ class DataConfig:
     )
     plans: Optional[str] = setting(
         None,
-        "typed on the command line, what to begin with, except what is typed beside it: patch, "
-        "spacing, batch size, normalisation, strides and kernels of the 3d_fullres of an "
-        "nnUNetPlans.json of nnU-Net v2; or the .yaml of `unet3d plan`",
+        "what to begin with, except what is typed or stands beside it: patch, spacing, batch size, "
+        "normalisation, strides and kernels of the 3d_fullres of an nnUNetPlans.json of nnU-Net "
+        "v2; or the .yaml of `unet3d plan`",
         FOLDER,
         NO_EFFECT,
         newer=True,
