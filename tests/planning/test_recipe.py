@@ -11,7 +11,7 @@ import pytest
 
 from unet3d.config.plans import read_plans
 from unet3d.planning.recipe import NNUNET_VALUES, feature_values, plan_recipe
-from unet3d.planning.rules import choose_spacing
+from unet3d.preprocessing.auto_spacing import choose_spacing
 from unet3d.preprocessing.geometry import resampled_shape
 
 PLANS = Path(__file__).with_name("nnunet_plans")

@@ -64,6 +64,10 @@ def _is_checksum(value: str) -> bool:
     return len(digits) == HEX_DIGITS.get(algorithm) and set(digits) <= set(string.hexdigits)
 
 
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(size) in (int, float) for size in value)
+
+
 def _is_pattern(value: str) -> bool:
     try:
         re.compile(value)
@@ -93,6 +97,9 @@ COMPRESSION = Rule(
 SPACING = Rule(
     lambda v: len(v) == 3 and all(0.01 <= size <= 100 for size in v),
     "three lengths from 0.01 to 100 mm, as in [1,1,1]",
+)
+SPACING_OR_AUTO = Rule(
+    lambda v: v == "auto" or (_are_numbers(v) and SPACING.allows(v)), f"{SPACING.text}, or auto"
 )
 VOLUME_SHAPE = Rule(
     lambda v: len(v) == 3 and all(16 <= size <= 4096 for size in v),

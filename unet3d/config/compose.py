@@ -73,6 +73,9 @@ def to_config(composed: Any) -> Config:
     _refuse_added(composed)
     config = _complete(composed)
     assert isinstance(config, Config)
+    if isinstance(config.data.spacing, list):  # 1 and 1.0 are one setting
+        sizes = config.data.spacing
+        config.data.spacing = [float(size) if type(size) is int else size for size in sizes]
     check_names(config)
     if config.resume in (None, AUTO):
         check_config(config)

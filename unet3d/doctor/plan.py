@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from unet3d.config.command_line import train_command
-from unet3d.config.schema import Config, PlanConfig
+from unet3d.config.schema import AUTO, Config, PlanConfig
 from unet3d.datasets.read import read_dataset, with_regions
 from unet3d.distributed.worker import SINGLE_WORKER
 from unet3d.doctor.doctor import count_replicas
@@ -22,7 +22,7 @@ from unet3d.models import build_model
 from unet3d.planning.memory import Memory, replica_memory
 from unet3d.planning.patch import format_gigabytes, format_sizes, step_cost
 from unet3d.planning.recipe import LEAST_BATCH, Recipe, feature_values, plan_recipe
-from unet3d.planning.rules import Spacing, choose_spacing
+from unet3d.preprocessing.auto_spacing import Spacing, choose_spacing
 from unet3d.preprocessing.channel_methods import with_methods
 from unet3d.preprocessing.fingerprint import CaseFingerprint, read_cases
 from unet3d.preprocessing.geometry import resampled_shape
@@ -45,7 +45,7 @@ def plan(config: Config, settings: PlanConfig, overrides: Sequence[str]) -> None
     store = preprocess(replace(config.data, spacing=None))
     cases = read_cases(store)
     spacing = choose_spacing([case.spacing for case in cases], [case.cropped for case in cases])
-    if config.data.spacing:
+    if config.data.spacing not in (None, AUTO):
         spacing = Spacing(tuple(config.data.spacing), None, False)
     dataset = read_dataset(config.data)
     methods = with_methods(config.data, dataset).normalize

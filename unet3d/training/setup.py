@@ -161,7 +161,8 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     check_targets(config)
     initial = init_file(config)
     store, targets, record = make_data(config)
-    config = replace(config, data=with_regions(config.data, store.source))
+    data = with_regions(config.data, store.source)
+    config = replace(config, data=replace(data, spacing=store.resampled_to))
     split = record.split
     staged = staged_store(config, store, split)
     begin(SET_UP)
