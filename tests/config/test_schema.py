@@ -32,6 +32,7 @@ BAD: dict[str, Any] = {  # a value that each rule refuses, by the words of the r
     "from 0 to below 2**62": 2**62,
     "from 0 to 2147483647": -1,
     "from 1 to 65535": 65536,
+    "numbers of 1 or more, as in [1,3,4,6]": [1, 0],
     "three lengths from 0.01 to 100 mm, as in [1,1,1]": [1.0, 0.0, 1.0],
     "three lengths from 0.01 to 100 mm, as in [1,1,1], or auto": [1.0, 0.0, 1.0],
     "three sizes from 16 to 4096 voxels": [16, 15, 16],

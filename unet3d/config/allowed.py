@@ -80,6 +80,9 @@ POSITIVE = Rule(lambda v: v > 0, "above 0")
 AT_LEAST_0 = at_least(0)
 AT_LEAST_1 = at_least(1)
 AT_LEAST_2 = at_least(2)
+BLOCKS = Rule(
+    lambda v: bool(v) and all(1 <= n <= 100 for n in v), "numbers of 1 or more, as in [1,3,4,6]"
+)
 SEED = Rule(lambda v: 0 <= v < 2**62, "from 0 to below 2**62")
 SAMPLER_SEED = within(0, LARGEST_WHOLE)
 SHARE = within(0, 1)
