@@ -17,7 +17,13 @@ from unet3d.config.walk import settings_by_group
 from unet3d.errors import ConfigError
 
 PLANS = "data.plans"
-MAPPINGS = ("data.regions", "data.labels", "data.foreground_shares")  # replaced as a whole
+MAPPINGS = (  # replaced as a whole
+    "data.regions",
+    "data.labels",
+    "data.foreground_shares",
+    "optimizer.layer_lr",
+    "validation.metrics",
+)
 CONFIG_DIR = ("--config-dir", "-cd")
 GRAMMAR = frozenset("'\"()[]{}$\\")  # a value with one of these is written in Hydra's grammar
 PLACE = re.compile(r"\{\w+\}")  # of a pattern of files, such as {case}; no dictionary of Hydra's

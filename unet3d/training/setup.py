@@ -36,6 +36,7 @@ from unet3d.sampling.split_record import (
 )
 from unet3d.sampling.targets import Targets, make_targets
 from unet3d.training.fine_tuning import FineTuning, begin_with, init_file
+from unet3d.training.own_metrics import OwnMetric, checked_metrics, own_metrics
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -63,6 +64,7 @@ class Setup:
     plan: str  # what data.patch=auto has chosen and why; "" without it
     xla: bool  # whether XLA compiles the step
     fine_tuning: FineTuning  # what the network has begun with
+    metrics: tuple[OwnMetric, ...]  # validation.metrics
 
     @property
     def val_cases(self) -> tuple[str, ...]:
@@ -175,6 +177,7 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     from unet3d.models import build_model
     from unet3d.planning.patch import resolve_patch
     from unet3d.planning.topology import resolve_topology
+    from unet3d.training.layer_rates import set_layer_rates
     from unet3d.training.optimizer import make_optimizer
     from unet3d.training.schedule import make_schedule, scaled
     from unet3d.training.state import make_state
@@ -182,6 +185,7 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
 
     device = set_up_devices(config, worker)
     check_loss(config.loss, targets.exclusive, len(targets.names))
+    metrics = checked_metrics(config.validation.metrics, targets)
     strategy = make_strategy(config, worker)
     check_batch(config, strategy.num_replicas_in_sync)
     # With fewer workers than configured, the rate stays that of the configured number.
@@ -207,9 +211,12 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     with strategy.scope():
         fine_tuning = begin_with(model, initial, config.model.freeze)
         schedule = make_schedule(*scaled(config, replicas), stream.steps_per_epoch, config.epochs)
+        optimizer = make_optimizer(config.optimizer, schedule)
+        rates = set_layer_rates(optimizer, model, config.optimizer.layer_lr)
+        fine_tuning = replace(fine_tuning, rates=rates)
         state = make_state(
             model,
-            make_optimizer(config.optimizer, schedule),
+            optimizer,
             scaled=config.precision == "mixed_float16",
             ema=config.optimizer.ema,
         )
@@ -228,6 +235,7 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
         plan,
         xla,
         fine_tuning,
+        tuple(metrics),
     )
 
 
@@ -237,6 +245,7 @@ def check_targets(config: Config) -> None:
         settings: Any = getattr(config, group)
         if settings.name == OWN:
             find_target(f"{group}._target_", settings._target_)
+    own_metrics(config.validation.metrics)
 
 
 def staged_store(config: Config, store: Store, split: Split) -> Store:
