@@ -33,6 +33,7 @@ from unet3d.sampling.split_record import (
     check_description,
     log_changes,
     new_record,
+    weight_changes,
 )
 from unet3d.sampling.targets import Targets, make_targets
 from unet3d.training.fine_tuning import FineTuning, begin_with, init_file
@@ -125,11 +126,14 @@ def _data_of_before(config: Config, before: SplitRecord) -> tuple[Store, SplitRe
 
     def check(dataset: Dataset, inputs: dict[str, str]) -> None:
         check_description(dataset, config)
-        check_cases(before, cases, inputs, config)
+        check_cases(before, cases, inputs, config, weights=weight_changes(before, dataset))
 
     store = preprocess(config.data, check=check)
     found = {case: store.inputs[case] for case in store.cases}
-    differ = check_cases(before, cases, found, config)  # on_bad_case=skip may have left some out
+    assert store.source is not None
+    weights = weight_changes(before, store.source)
+    # on_bad_case=skip may have left some out
+    differ = check_cases(before, cases, found, config, weights=weights)
     record = before.of_today(cases, differ, store)
     if not (record.split.train and record.split.val):
         raise DataError(
