@@ -59,7 +59,8 @@ class Store:
     Reading raises DataError for a file that has changed since it was written.
     inputs: the identity of each case's files as they are now, and source: the data set itself,
     where `preprocess` has looked. normalize: the method of each sequence, where any is not zscore.
-    scales: of the sequences that are scaled while they are read.
+    scales: of the sequences that are scaled while they are read. resampled_to: mm, what
+    data.spacing was or auto stood for.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class Store:
     source: Dataset | None = field(default=None, compare=False)
     normalize: tuple[str, ...] = ()
     scales: Scales = ()
+    resampled_to: list[float] | None = field(default=None, compare=False)
 
     def image(self, case_id: str, window: Window | None = None) -> np.ndarray:
         """(x, y, z, channels) of the case or of a window in it, in the stored dtype, scaled."""

@@ -30,6 +30,7 @@ from unet3d.training.epoch_times import EpochTimes
 from unet3d.training.keep import fail_on_state, keep_best_weights, keep_state, make_finite_check
 from unet3d.training.late_reading import LateReading, mean_dice, steps_between_readings
 from unet3d.training.measurements import Measurements
+from unet3d.training.own_metrics import columns
 from unet3d.training.run_times import RunTimes
 from unet3d.training.setup import Setup
 from unet3d.training.state import make_statistics_mean
@@ -199,8 +200,11 @@ def _validate(
         begin(VALIDATION)
         stopped = add(np.array([float(training.stop.asked)]))[0]
         if not stopped:
-            results = gather(dict(zip(indices, own, strict=False)), cases, len(targets.names), add)
-            metrics = mean_metrics(results, targets)
+            outputs = len(targets.names)
+            width = columns(training.metrics, outputs)
+            found = dict(zip(indices, own, strict=False))
+            results = gather(found, cases, outputs, add, width)
+            metrics = mean_metrics(results, targets, training.metrics)
             if not math.isfinite(metrics["val/loss"]):
                 what = f"val/loss became {metrics['val/loss']}"
                 fail_on_state(training.config, training.folder, what, epoch)
@@ -246,7 +250,8 @@ def _close_epoch(
         training.tracker.log_epoch(record)
         training.worker.record_epoch(record)
     begin(STEP)
-    names = ("train/loss", "train/dice", "val/loss", "val/dice", "perf/step_ms")
+    own = [f"val/{metric.name}" for metric in training.metrics]
+    names = ["train/loss", "train/dice", "val/loss", "val/dice", *own, "perf/step_ms"]
     shown = [f"{name} {metrics[name]:.4g}" for name in names if name in metrics]
     log.info("epoch %d/%d  %s", epoch, training.config.epochs, "  ".join(shown))
 

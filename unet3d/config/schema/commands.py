@@ -78,6 +78,12 @@ class PlanConfig:
     output: Optional[str] = setting(
         None, "a .yaml file for the recipe, for data.plans; null: only print it", path=True
     )
+    budget: str = setting(
+        "memory",
+        "memory: the patch and batch whose step fits as this network takes it; nnunet: those that "
+        "nnU-Net plans for a GPU of data.patch_memory GB (else 8), whatever a step then takes here",
+        one_of("memory", "nnunet"),
+    )
 
 
 @dataclass
