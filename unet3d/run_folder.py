@@ -76,6 +76,11 @@ class RunFolder:
         return self.checkpoints / "best.weights.h5"
 
     @property
+    def case_scores(self) -> Path:
+        """Loss and Dice of each validation case with the best weights."""
+        return self.path / "validation.csv"
+
+    @property
     def half_written(self) -> list[Path]:
         """What kills of earlier versions have left among the checkpoints."""
         patterns = (".last.npz.*.tmp", ".best.weights.h5")

@@ -7,16 +7,22 @@ from dataclasses import fields
 from unet3d.cli.arguments import as_list, separate, separate_own
 from unet3d.cli.command import Command
 from unet3d.config.compose import compose_config, from_overrides
-from unet3d.config.schema import ScalingConfig, SimulateConfig, StudyConfig
+from unet3d.config.schema import ReportConfig, ScalingConfig, SimulateConfig, StudyConfig
 
 
 def _report(overrides: list[str]) -> None:
+    from unet3d.sweep.paper.paper import paper_of
     from unet3d.sweep.report.report import report_again
 
     # `sweep` is a name here, taken as it is typed; in sweep.py it is a group of settings.
-    own, of_training = separate(("sweep",), overrides)
-    name = own[-1].removeprefix("sweep=") if own else ""
-    print(f"report: {report_again(compose_config(of_training), name)}")
+    named, rest = separate(("sweep",), overrides)
+    name = named[-1].removeprefix("sweep=") if named else ""
+    own, of_training = separate_own(ReportConfig, rest)
+    config = compose_config(of_training)
+    if from_overrides(ReportConfig, own).format == "paper":
+        print(f"paper: {paper_of(config, name)}")
+        return
+    print(f"report: {report_again(config, name)}")
 
 
 def _scaling(overrides: list[str]) -> None:
@@ -48,12 +54,13 @@ STUDIES = (
     Command(
         "report",
         _report,
-        "write the table and the page of a sweep",
+        "write the table and the page of a sweep, or what a paper needs of it",
         (
             "unet3d report sweep=<name>",
-            "unet3d report sweep=<name> tracking=none",
             "unet3d report sweep=<name> output_dir=<folder>",
+            "unet3d report sweep=<name> format=paper",
         ),
+        schema=ReportConfig,
         of_training=True,
     ),
     Command(

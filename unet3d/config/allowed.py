@@ -6,6 +6,7 @@ import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 LARGEST = 3.4e38  # what training computes with; a larger one would become infinite there
@@ -76,6 +77,14 @@ def _is_pattern(value: str) -> bool:
     return bool(value)
 
 
+def _is_time(value: str) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
 POSITIVE = Rule(lambda v: v > 0, "above 0")
 AT_LEAST_0 = at_least(0)
 AT_LEAST_1 = at_least(1)
@@ -139,4 +148,5 @@ TARGET = Rule(
     lambda v: re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", v) is not None,
     "the full name of a function or class, as in mylab.nets.build",
 )
+TIME = Rule(_is_time, "a time, as in 2026-12-01T08:00")
 PATTERN = Rule(lambda v: _is_pattern(v), "a regular expression")

@@ -87,6 +87,7 @@ class TrialResult:
     attempts: int = 1
     run_id: str = ""
     error: str = ""
+    device_seconds: float = 0.0  # of all commands; 0 in those of earlier versions
 
     @property
     def over(self) -> bool:

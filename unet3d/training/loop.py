@@ -25,9 +25,16 @@ from unet3d.run_folder import RunFolder
 from unet3d.sampling.patches import PatchStream
 from unet3d.tracking.tracker import Tracker
 from unet3d.training.batches import distributed_batches
+from unet3d.training.case_scores import write_case_scores
 from unet3d.training.checkpoint import TrainingProgress
 from unet3d.training.epoch_times import EpochTimes
-from unet3d.training.keep import fail_on_state, keep_best_weights, keep_state, make_finite_check
+from unet3d.training.keep import (
+    fail_on_state,
+    keep_best_weights,
+    keep_state,
+    make_finite_check,
+    storage_errors,
+)
 from unet3d.training.late_reading import LateReading, mean_dice, steps_between_readings
 from unet3d.training.measurements import Measurements
 from unet3d.training.own_metrics import columns
@@ -233,6 +240,8 @@ def _keep_best(
         # Inside `averaged()`: with EMA the best weights are the averaged ones.
         with training.times.measure("checkpoint"):
             keep_best_weights(training.folder, training.state.model)
+            with storage_errors(training.folder, training.folder.case_scores.name):
+                write_case_scores(training.folder.case_scores, epoch, results, training.targets)
 
 
 def _close_epoch(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import socket
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -242,6 +244,7 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
     tracker.set_tags(
         {
             "device": setup.device,
+            "versions": versions(),
             "data.digest": setup.record.digest,
             "data.store": setup.store.key,
             "model.parameters": str(setup.state.model.count_params()),
@@ -266,6 +269,15 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
         tracker.set_tags({"sweep.grown": "; ".join(shown)})
     if setup.record.accepted:
         tracker.set_tags({"data.accepted": " | ".join(setup.record.accepted)})
+
+
+def versions() -> str:
+    """Of Python and of what the result of a training depends on."""
+    found = {"python": platform.python_version()}
+    for name in ("unet3d", "tensorflow", "keras", "numpy"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return ", ".join(f"{name} {number}" for name, number in found.items())
 
 
 def _cost_in_words(setup: Setup) -> str:
@@ -309,6 +321,8 @@ def _keep_results(training: Training, history: list[dict]) -> None:
         load_weights(training.state.model, folder.best_weights)
         tracker.log_artifact(folder.best_weights, "model")
         tracker.log_artifact(validation_overlays(training), "")
+    if folder.case_scores.exists():
+        tracker.log_artifact(folder.case_scores, "data")
     tracker.log_artifact(learning_curves(history, folder.learning_curves), "")
     tracker.log_artifact(folder.log, "log")
 

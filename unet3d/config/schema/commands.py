@@ -211,6 +211,19 @@ class EvaluateConfig:
 
 
 @dataclass
+class ReportConfig:
+    """`unet3d report`: what it takes beside the settings of a training."""
+
+    sweep: str = setting("", "name of a sweep")
+    format: str = setting(
+        "html",
+        "html: the page; paper: LaTeX and CSV tables, figures in PDF and SVG, a methods paragraph "
+        "and its references, in the sweep's folder",
+        one_of("html", "paper"),
+    )
+
+
+@dataclass
 class RecordConfig:
     """`unet3d record`: a run's record in the tracking store, from the run's folder."""
 
@@ -357,6 +370,7 @@ COMMANDS: dict[str, type] = {
     "tune": TuneConfig,
     "export": ExportConfig,
     "view": ViewConfig,
+    "report": ReportConfig,
     "record": RecordConfig,
     "runs": RunsConfig,
     "clean": CleanConfig,

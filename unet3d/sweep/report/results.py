@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from unet3d.config.messages import as_typed
@@ -135,10 +135,13 @@ def print_results(records: list[TrialRecord]) -> None:
         console.print(f"best: {records[0].command}", soft_wrap=True, highlight=False, markup=False)
 
 
-def note(records: list[TrialRecord], experiment: str) -> str:
-    """The table in Markdown, for the page of the parent run in MLflow's `experiment`."""
+def note(records: list[TrialRecord], experiment: str, found: Sequence[str] = ()) -> str:
+    """The table in Markdown, for the page of the parent run in MLflow's `experiment`.
+
+    found: lines before it, of the configurations.
+    """
     ids = [r.result.run_id for r in records if r.result.run_id]
-    lines = [f"[Compare all trials]({compare_page(ids, experiment)})", ""]
+    lines = [*found, f"[Compare all trials]({compare_page(ids, experiment)})", ""]
     own = own_metrics(records)
     headings = ["trial", "settings", "state", "val/dice", *own, "best epoch"]
     lines += [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
