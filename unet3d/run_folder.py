@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+TUNED = "tuned.json"  # what `unet3d tune` has chosen, for a run or for a sweep's configuration
+TEST = "test"
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -96,12 +99,22 @@ class RunFolder:
     @property
     def test(self) -> Path:
         """The folder of what `unet3d evaluate run=<id>` writes."""
-        return self.path / "test"
+        return self.path / TEST
+
+    @property
+    def tuned(self) -> Path:
+        """The thresholds and post-processing that `unet3d tune run=<id>` has chosen."""
+        return self.path / TUNED
 
     @property
     def trace(self) -> Path:
         """The folder of a profile, for TensorBoard."""
         return self.path / "trace"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
 
 
 def run_folder(output_dir: str | Path, run_id: str) -> RunFolder:

@@ -106,15 +106,22 @@ class RayTrialLauncher(RayLauncher):
     def compose(self, overrides: Sequence[str]) -> SweepRunConfig:
         """The typed settings of one trial. Raises ConfigError, as train.py does."""
         from unet3d.config.compose import to_config
+        from unet3d.config.composed_plans import with_composed_plans
         from unet3d.config.schema import SweepRunConfig
 
         assert self.hydra_context is not None and self.config is not None
-        loader = self.hydra_context.config_loader
-        composed = loader.load_sweep_config(self.config, list(overrides))
-        OmegaConf.set_readonly(composed, False)
-        with open_dict(composed):
-            del composed["hydra"]
-        config = to_config(composed)
+        loader, master = self.hydra_context.config_loader, self.config
+
+        def compose(complete: list[str]) -> DictConfig:
+            composed = loader.load_sweep_config(master, complete)
+            OmegaConf.set_readonly(composed, False)
+            with open_dict(composed):
+                del composed["hydra"]
+            return composed
+
+        own = list(overrides)
+        name = master.hydra.job.config_name
+        config = to_config(with_composed_plans(compose(own), name, own, loader, compose))
         assert isinstance(config, SweepRunConfig)
         return config
 

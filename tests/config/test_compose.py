@@ -27,7 +27,11 @@ PUBLISHED = {
     "data=msd_brain split.train",
     "data=msd_brain split.val",
     "data=msd_brain split.test",
+    "data=msd_brain_tumour split.train",
+    "data=msd_brain_tumour split.val",
+    "data=msd_brain_tumour split.test",
     "experiment=paper batch_size",
+    "experiment=paper_regions batch_size",
 }
 
 
@@ -50,6 +54,10 @@ def test_regions_on_the_command_line_replace_the_data_sets() -> None:
     assert compose_config(
         ["data=msd", "data.root=x", "data.regions={lesion:[1,2]}"]
     ).data.regions == {"lesion": [1, 2]}
+    own = ["data.labels={1:a,2:b}", "data.labels={7:c}"]
+    shares = ["data.foreground_shares={1:1}", "data.foreground_shares={2:1}"]
+    data = compose_config(["data=msd", "data.root=x", *own, *shares]).data
+    assert data.labels == {7: "c"} and data.foreground_shares == {2: 1}
 
 
 def test_conf_states_what_differs_from_the_schema() -> None:
@@ -136,3 +144,18 @@ def test_beside_resume_the_whole_is_checked_with_the_runs_settings() -> None:
     assert compose_config([*overrides, "resume=abc"]).nodes == 4
     with pytest.raises(ConfigError, match="nodes: 0 is not possible"):
         compose_config(["nodes=0", "resume=abc"])
+
+
+def test_the_paper_segments_one_tumour_in_volumes_of_one_size() -> None:
+    """Of voxels that three poolings divide; its grid varies nothing of that."""
+    for name in ("paper", "paper_grid"):
+        config = compose_config([f"experiment={name}", "data.root=x"])
+        assert config.data.regions == {"whole_tumour": [1, 2, 3]}
+        assert config.data.patch == [240, 240, 152] and config.batch_size == 2
+        assert all(
+            size % step == 0
+            for size, step in zip(config.data.patch, config.model.stride, strict=True)
+        )
+        assert (config.optimizer.name, config.schedule.name) == ("adam", "constant")
+    regions = compose_config(["experiment=paper_regions", "data.root=x"])
+    assert len(regions.data.regions) == 3 and regions.data.patch is None

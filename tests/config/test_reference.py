@@ -64,7 +64,7 @@ def test_help_has_every_setting_with_the_value_of_the_default_run() -> None:
                 name == "sweep" or not of_sweep
             ), key
         assert any(line.startswith("  data.patch=[48,48,48] ") for line in lines)
-        assert "  model: mednext, own, resunet, segresnet, unet3d*" in lines
+        assert "  model: mednext, own, resenc, resunet, segresnet, unet3d*" in lines
         assert max(map(len, lines)) <= 100
 
 
@@ -85,7 +85,8 @@ def test_choices_are_described_and_say_what_they_set() -> None:
     assert paper.description.startswith("One trial of the paper")
     assert paper.values["loss"] == "dice" and paper.values["lr"] == 1e-4
     assert "hydra" not in offered
-    assert flatten(paper.values)["data.patch"] is None
+    (regions,) = (one for one in offered["experiment"] if one.name == "paper_regions")
+    assert flatten(regions.values)["data.patch"] is None
 
 
 def test_a_commands_settings_are_listed() -> None:

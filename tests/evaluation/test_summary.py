@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,8 @@ def test_cases_are_written_as_given(tmp_path: Path) -> None:
 
 def test_summary(tmp_path: Path) -> None:
     rows = some_rows()
-    means = write_table(rows, tmp_path)
+    summary = write_table(rows, tmp_path)
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
     lines = read(tmp_path / "summary.csv")
     assert [(line["region"], line["metric"]) for line in lines] == [
         (region, metric) for region in REGIONS for metric in ("dice", "hd95", "nsd")
@@ -52,7 +54,7 @@ def test_summary(tmp_path: Path) -> None:
         name, region = line["metric"], line["region"]
         values = np.array([metrics[name] for _, where, metrics in rows if where == region])
         assert int(line["n"]) == len(values)
-        assert means[f"{name}_{region}"] == pytest.approx(values.mean())
+        assert summary[region][name]["mean"] == pytest.approx(values.mean())
         assert float(line["mean"]) == pytest.approx(values.mean(), abs=1e-6)
         assert float(line["std"]) == pytest.approx(values.std(ddof=1), abs=1e-6)
         assert float(line["median"]) == pytest.approx(np.median(values), abs=1e-6)
@@ -71,7 +73,7 @@ def test_interval_of_many_values_is_the_normal_one() -> None:
 def test_the_same_rows_give_the_same_files(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         write_table(some_rows(), tmp_path / folder)
-    for name in ("cases.csv", "summary.csv", "boxplots.png"):
+    for name in ("cases.csv", "summary.csv", "summary.json", "boxplots.png"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
@@ -79,6 +81,7 @@ def test_a_single_case(tmp_path: Path) -> None:
     write_table([("a", "WT", {"dice": 0.5})], tmp_path)
     (line,) = read(tmp_path / "summary.csv")
     assert line["std"] == "nan"
+    assert json.loads((tmp_path / "summary.json").read_text())["WT"]["dice"]["std"] is None
     assert float(line["ci95_low"]) == float(line["ci95_high"]) == 0.5
 
 
@@ -86,7 +89,7 @@ def test_the_files_are_whole_and_alone(tmp_path: Path) -> None:
     write_table(some_rows(), tmp_path / "new")
     write_table(some_rows(3), tmp_path / "new")  # replaces what was there
     names = {path.name for path in (tmp_path / "new").iterdir()}
-    assert names == {"cases.csv", "summary.csv", "boxplots.png"}
+    assert names == {"cases.csv", "summary.csv", "summary.json", "boxplots.png"}
     assert len(read(tmp_path / "new" / "cases.csv")) == 6
     assert (tmp_path / "new" / "boxplots.png").read_bytes().startswith(b"\x89PNG")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,8 @@ from tests.nifti_files import save, volumes, write_dataset
 from unet3d.config.compose import compose_config
 from unet3d.config.schema import Config, EvaluateConfig
 from unet3d.errors import DataError
+from unet3d.evaluation.held_out import cases_of_test
+from unet3d.inference.ensemble import ensemble_of
 from unet3d.run_folder import RunFolder, run_folder
 from unet3d.sampling.find_split import recorded_split
 from unet3d.sampling.split import Split, make_split
@@ -95,10 +96,11 @@ def test_a_resumed_run_keeps_its_split_and_digest(
 
 def test_evaluate_scores_the_test_cases_that_the_run_kept(grown: tuple[Path, RunFolder]) -> None:
     """And no other, such as one that it has trained on."""
-    from unet3d.evaluation.test_set import evaluate_run
+    from unet3d.evaluation.test_set import evaluate_ensemble
 
     folder, run = grown
-    rows = evaluate_run(EvaluateConfig(run=run.run_id, output_dir=f"{folder}/out", workers=1))[1]
+    settings = EvaluateConfig(run=run.run_id, output_dir=f"{folder}/out", workers=1)
+    rows = evaluate_ensemble(settings, ensemble_of([run.run_id], settings.output_dir)).rows
     assert {case for case, _, _ in rows} == set(split_of_six(folder).test)
 
 
@@ -125,16 +127,15 @@ def test_changed_and_missing_cases_are_refused_by_name(
 
 def test_a_changed_test_case_is_refused_by_evaluate_alone(grown: tuple[Path, RunFolder]) -> None:
     """Training never reads it; what is scored is what the run kept, or accepted."""
-    from unet3d.evaluation.test_set import _test_cases
-
     folder, run = grown
     change(folder, split_of_six(folder).test[0], "labelsTr")
     config = resumed(folder, run)
     make_data(config)
-    typed = EvaluateConfig(run=run.run_id, output_dir=f"{folder}/out")
+    own, place = ensemble_of([run.run_id], f"{folder}/out"), f"{folder}/out"
     with pytest.raises(DataError, match="changed case_.*or type changed=accept to go on"):
-        _test_cases(config, typed)
-    assert len(_test_cases(config, replace(typed, changed="accept"))[1]) == 1
+        cases_of_test(own, place, "refuse")
+    (found,) = cases_of_test(own, place, "accept")
+    assert len(found.cases) == 1
 
 
 def test_accepted_changes_are_kept_and_recorded(grown: tuple[Path, RunFolder]) -> None:

@@ -86,7 +86,7 @@ def test_postprocessing_keeps_what_lies_inside(target: str) -> None:
     targets = targets_of(target, {1: "shell", 2: "core"})
     codes = encode(logits_of(labels, targets), targets)
     settings = PostprocessConfig(fill_holes=True, min_volume=2.0)
-    postprocess_codes(codes, targets, (1.0, 1.0, 1.0), settings)
+    postprocess_codes(codes, targets, (1.0, 1.0, 1.0), [settings] * len(targets.names))
     expected = labels.copy()
     expected[8, 8, 8], expected[14, 14, 14] = 1, 0
     if target == "regions":  # the shell's own mask has the core for a hole: both bits are set

@@ -9,7 +9,7 @@ import pytest
 from tests.sweep.folders import write_sweep, write_trial
 from unet3d.config.schema import SweepConfig
 from unet3d.errors import ConfigError, RunError
-from unet3d.sweep.configurations import configurations, repeated, runs_of_best
+from unet3d.sweep.configurations import configurations, find_ensemble, repeated
 from unet3d.sweep.report.report import write_report
 from unet3d.sweep.sweep_folder import SweepFolder
 
@@ -58,11 +58,24 @@ def test_means_and_deviations_of_those_that_have_finished(folds: Path) -> None:
 
 def test_the_best_configuration_is_an_ensemble(folds: Path) -> None:
     """Its finished runs predict together; a sweep without any is one line."""
-    runs = runs_of_best(str(folds.parents[1]), "folds")
-    assert sorted(runs) == [f"{number:032x}" for number in range(3)]
+    best = find_ensemble(str(folds.parents[1]), "folds")
+    assert sorted(best.runs) == [f"{number:032x}" for number in range(3)]
+    assert best.folds and best.typed == "sweep=folds"
+    assert best.folder == folds / "configurations" / "lr=1e-3"
     write_sweep(folds.parents[1], "empty")
     with pytest.raises(RunError, match="none of the trials of empty has finished"):
-        runs_of_best(str(folds.parents[1]), "empty")
+        find_ensemble(str(folds.parents[1]), "empty")
+
+
+def test_another_configuration_is_chosen_by_name(
+    folds: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it lacks is warned of; a name that is not there is one line with those that are."""
+    other = find_ensemble(str(folds.parents[1]), "folds", "lr=1e-2")
+    assert len(other.runs) == 2 and other.typed == "sweep=folds configuration=lr=1e-2"
+    assert "2 of 3 trials of lr=1e-2 have finished" in caplog.text
+    with pytest.raises(RunError, match="lr=1 is not in folds, which has: lr=1e-3; lr=1e-2"):
+        find_ensemble(str(folds.parents[1]), "folds", "lr=1")
 
 
 def test_the_report_tells_the_configurations(folds: Path) -> None:

@@ -1,42 +1,62 @@
-"""`unet3d evaluate`: score a run on its test cases, once, or a folder of segmentations."""
+"""`unet3d evaluate`: score runs on cases they were not trained on, or a folder of segmentations."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unet3d.config.schema import Config, EvaluateConfig
+from unet3d.config.compose import stored_config
+from unet3d.config.schema import EvaluateConfig, PostprocessConfig
 from unet3d.datasets.label_files import chosen_regions, label_files
 from unet3d.errors import ConfigError, DataError
 from unet3d.evaluation.region_metrics import ScoreRow
 from unet3d.evaluation.score import Pair, score_all
 from unet3d.evaluation.summary import write_table
+from unet3d.inference.ensemble import Ensemble
+from unet3d.inference.network import run_files
+
+if TYPE_CHECKING:
+    from unet3d.evaluation.test_set import Evaluation
 
 log = logging.getLogger(__name__)
 
 
-def evaluate(settings: EvaluateConfig) -> dict[str, float]:
+def evaluate(settings: EvaluateConfig, ensemble: Ensemble | None) -> dict[str, float]:
     """Write the tables of all cases; returns the means by region, which MLflow shows as test/...
 
-    Raises ConfigError, RunError or DataError for anything that cannot be evaluated.
+    ensemble: the runs to evaluate; None: two folders. Raises ConfigError, RunError or DataError
+    for anything that cannot be evaluated.
     """
-    if settings.run and (settings.pred or settings.truth):
+    if ensemble and (settings.pred or settings.truth):
         raise ConfigError("run: give either run=<id>, or pred=<folder> truth=<folder>")
-    if settings.run:
-        from unet3d.evaluation.test_set import evaluate_run
+    if ensemble:
+        from unet3d.evaluation.test_set import evaluate_ensemble
 
-        config, rows, folder = evaluate_run(settings)
-        summary = _tabulate(rows, folder)
-        _record(replace(config, resume=settings.run), summary, folder)
-        return summary
+        found = evaluate_ensemble(settings, ensemble)
+        summary = _tabulate(found.rows, found.folder, found.runs)
+        found.calibration.write(found.folder)
+        errors = found.calibration.errors()
+        for name, value in errors.items():
+            log.info("%s: %.4f", name, value)
+        _record(ensemble, settings.output_dir, found, {**summary, **errors})
+        return {**summary, **errors}
     if not (settings.pred and settings.truth):
-        raise ConfigError("run: not set; type run=<id>, or pred=<folder> truth=<folder>")
+        raise ConfigError(
+            "run: not set; type run=<id>, or pred=<folder> truth=<folder>, or sweep=<name>"
+        )
+    if settings.thresholds != "0.5" or settings.postprocess != PostprocessConfig():
+        raise ConfigError(
+            "pred: thresholds and postprocess are of networks; the segmentations in "
+            f"{settings.pred} are scored as they are"
+        )
     folder = Path(settings.output or Path(settings.pred) / "evaluation")
     pairs = _pairs(Path(settings.pred), Path(settings.truth), settings)
-    return _tabulate(score_all(pairs, len(pairs), settings.workers), folder)
+    return _tabulate(score_all(pairs, len(pairs), settings.workers), folder, {})
 
 
 def _pairs(pred: Path, truth: Path, settings: EvaluateConfig) -> list[Pair]:
@@ -58,38 +78,53 @@ def _pairs(pred: Path, truth: Path, settings: EvaluateConfig) -> list[Pair]:
     ]
 
 
-def _tabulate(rows: list[ScoreRow], folder: Path) -> dict[str, float]:
-    """Write the tables and print the means."""
+def _tabulate(rows: list[ScoreRow], folder: Path, runs: Mapping[str, str]) -> dict[str, float]:
+    """Write the tables and print means and deviations. runs: that segmented each case, if any."""
     from rich.console import Console
     from rich.table import Table
 
-    summary = write_table(rows, folder)
-    shown = ("dice", "hd95", "nsd", "sensitivity", "precision", "lesion_f1")
+    summary = write_table(rows, folder, runs)
+    shown = ("hd95", "nsd", "sensitivity", "precision", "lesion_f1")
     table = Table()
-    for heading in ("region", *shown):
+    for heading in ("region", "dice", "deviation", *shown):
         table.add_column(heading)
-    for region in dict.fromkeys(region for _, region, _ in rows):
-        values = [summary[f"{metric}_{region}"] for metric in shown]
-        table.add_row(region, *(f"{value:.4g}" for value in values))
+    for region, found in summary.items():
+        dice = found["dice"]
+        means = (found[name]["mean"] for name in shown)
+        table.add_row(region, *(f"{v:.4g}" for v in (dice["mean"], dice["std"], *means)))
     Console(width=100).print(table)
     log.info("%d cases; tables and box plots are in %s", len({case for case, _, _ in rows}), folder)
-    return summary
+    return {
+        f"{metric}_{region}": cell["mean"]
+        for region, found in summary.items()
+        for metric, cell in found.items()
+    }
 
 
-def _record(config: Config, summary: dict[str, float], folder: Path) -> None:
-    """Log means as test/..., tables, segmentations and pictures to the run that was evaluated."""
+def _record(
+    ensemble: Ensemble, output_dir: str, found: Evaluation, summary: dict[str, float]
+) -> None:
+    """Log means, tables, segmentations and pictures to the run, or to that of the sweep.
+
+    As test/..., or out_of_fold/... .
+    """
     from unet3d.tracking.connection import connect, record_or_warn
     from unet3d.tracking.keys import mlflow_key
+
+    if ensemble.record is None:
+        return
+    stored = stored_config(run_files(ensemble.runs[0], output_dir).config)
+    config = replace(stored, resume=ensemble.record, output_dir=output_dir)
 
     def log_all() -> None:
         connection = connect(config)
         if connection is None:
             return
         dice = [value for name, value in summary.items() if name.startswith("dice_")]
-        means = {f"test/{name}": v for name, v in summary.items() if np.isfinite(v)}
-        means["test/dice"] = float(np.mean(dice))
+        means = {f"{found.part}/{name}": v for name, v in summary.items() if np.isfinite(v)}
+        means[f"{found.part}/dice"] = float(np.mean(dice))
         for name, value in means.items():
             connection.client.log_metric(connection.run, mlflow_key(name), value)
-        connection.client.log_artifacts(connection.run, str(folder), "test")
+        connection.client.log_artifacts(connection.run, str(found.folder), found.part)
 
     record_or_warn(log_all)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,20 @@ from unet3d.plotting import figure, save_png
 RESAMPLES = 10_000
 SEED = 0
 STATISTICS = ("n", "mean", "std", "median", "ci95_low", "ci95_high")
+Summary = dict[str, dict[str, dict[str, float]]]  # region: metric: statistic
 PANELS = {"dice": "Dice", "hd95": "HD95, mm", "nsd": "NSD"}
 
 
-def write_table(rows: Sequence[ScoreRow], folder: Path) -> dict[str, float]:
-    """Write `cases.csv`, `summary.csv` and `boxplots.png` to `folder`, each whole or not at all.
+def write_table(
+    rows: Sequence[ScoreRow], folder: Path, runs: Mapping[str, str] | None = None
+) -> Summary:
+    """Write `cases.csv`, `summary.csv`, `summary.json` and `boxplots.png` to `folder`, each whole.
 
     rows: case, region and metrics by name (units as in `evaluate_masks`); all have the same names.
-    Regions and metrics keep the order of their first row.
-    Returns the mean of each metric over a region's cases, as {"<metric>_<region>": mean}. Raises
-    ValueError where there are no rows or their metrics differ.
+    Regions and metrics keep the order of their first row. runs: that segmented each case, for a
+    column of their own.
+    Returns the statistics by region, metric and name of `STATISTICS`. Raises ValueError where there
+    are no rows or their metrics differ.
     """
     if not rows:
         raise ValueError("there are no cases to tabulate")
@@ -34,19 +39,34 @@ def write_table(rows: Sequence[ScoreRow], folder: Path) -> dict[str, float]:
         if set(metrics) != set(names):
             raise ValueError(f"{case}, {region}: metrics {sorted(metrics)}, not {sorted(names)}")
     values = values_by_region(rows, names)
-    statistics = {region: column_statistics(table) for region, table in values.items()}
-    write_text(folder / "cases.csv", _csv(("case", "region", *names), _case_lines(rows, names)))
+    summary = {
+        region: {
+            name: dict(zip(STATISTICS, column, strict=True))
+            for name, column in zip(names, column_statistics(table).T.tolist(), strict=True)
+        }
+        for region, table in values.items()
+    }
+    own = ("run",) if runs else ()
+    write_csv(folder / "cases.csv", ("case", "region", *own, *names), _lines(rows, names, runs))
     lines = [
-        (region, name, int(table[0, column]), *(f"{value:.6f}" for value in table[1:, column]))
-        for region, table in statistics.items()
-        for column, name in enumerate(names)
+        (region, name, int(cell["n"]), *(f"{cell[key]:.6f}" for key in STATISTICS[1:]))
+        for region, found in summary.items()
+        for name, cell in found.items()
     ]
-    write_text(folder / "summary.csv", _csv(("region", "metric", *STATISTICS), lines))
+    write_csv(folder / "summary.csv", ("region", "metric", *STATISTICS), lines)
+    write_text(folder / "summary.json", json.dumps(_without_nan(summary), indent=1))
     _boxplots(values, names, folder / "boxplots.png")
+    return summary
+
+
+def _without_nan(summary: Summary) -> dict[str, dict[str, dict[str, float | None]]]:
+    """The same with null for the deviation of a single case, as JSON has no NaN."""
     return {
-        f"{name}_{region}": float(table[STATISTICS.index("mean"), column])
-        for region, table in statistics.items()
-        for column, name in enumerate(names)
+        region: {
+            name: {key: value if np.isfinite(value) else None for key, value in cell.items()}
+            for name, cell in found.items()
+        }
+        for region, found in summary.items()
     }
 
 
@@ -86,19 +106,22 @@ def column_statistics(values: np.ndarray) -> np.ndarray:
     )
 
 
-def _case_lines(rows: Sequence[ScoreRow], names: Sequence[str]) -> list[Sequence[object]]:
+def _lines(
+    rows: Sequence[ScoreRow], names: Sequence[str], runs: Mapping[str, str] | None
+) -> list[Sequence[object]]:
     return [
-        (case, region, *(f"{metrics[name]:.6f}" for name in names))
+        (case, region, *((runs[case],) if runs else ()), *(f"{metrics[n]:.6f}" for n in names))
         for case, region, metrics in rows
     ]
 
 
-def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+def write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+    """Write a table that appears whole."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(lines)
-    return text.getvalue()
+    write_text(path, text.getvalue())
 
 
 def _boxplots(values: dict[str, np.ndarray], names: Sequence[str], path: Path) -> None:

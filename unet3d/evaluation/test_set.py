@@ -1,127 +1,118 @@
-"""A run on its test cases, which training never saw: segmented, scored and drawn, once."""
+"""Cases that were not trained on: segmented, scored and drawn."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unet3d.config.schema import Config, EvaluateConfig, ViewConfig
-from unet3d.datasets.dataset import Case, Dataset
-from unet3d.datasets.label_files import Regions
-from unet3d.datasets.read import read_dataset
-from unet3d.errors import ConfigError, RunError
+from unet3d.config.schema import EvaluateConfig, ViewConfig
+from unet3d.datasets.dataset import Dataset
+from unet3d.datasets.label_files import Regions, read_labels
+from unet3d.errors import RunError
+from unet3d.evaluation.calibration import Calibration
+from unet3d.evaluation.held_out import HeldOut, cases_of_test, cases_of_validation
 from unet3d.evaluation.region_metrics import ScoreRow
 from unet3d.evaluation.score import Pair, score_all
-from unet3d.preprocessing.preprocess import preprocess
-from unet3d.preprocessing.store_key import case_identities, input_identity
-from unet3d.sampling.find_split import recorded_split
-from unet3d.sampling.split import make_split
-from unet3d.sampling.split_record import (
-    check_cases,
-    check_description,
-    log_changes,
-)
-
-if TYPE_CHECKING:
-    from unet3d.inference.network import TrainedNetwork
+from unet3d.inference.decision import Decision, make_decision
+from unet3d.inference.ensemble import Ensemble
+from unet3d.inference.network import check_runs, run_targets, start_tensorflow
+from unet3d.sampling.targets import Targets
 
 log = logging.getLogger(__name__)
-ACCEPT = "changed=accept"
+SUMMARY = "summary.csv"
 
 
-def evaluate_run(settings: EvaluateConfig) -> tuple[Config, list[ScoreRow], Path]:
-    """Evaluate a run on its test cases; returns its settings, their rows and the output folder.
+@dataclass(frozen=True)
+class Evaluation:
+    """The rows of all cases. part: test or out_of_fold; runs: those that segmented each case."""
 
-    Raises RunError where that was done before: a test set that is looked at again and again says
-    less each time about new data.
+    rows: list[ScoreRow]
+    calibration: Calibration
+    folder: Path
+    part: str
+    runs: dict[str, str]
+
+
+def evaluate_ensemble(settings: EvaluateConfig, ensemble: Ensemble) -> Evaluation:
+    """Evaluate runs on their test cases, or folds on the cases that each of them left out.
+
+    Raises RunError where test cases were evaluated before: a test set that is looked at again and
+    again says less each time about new data. Cases out of their folds served to choose the best
+    weights already, and are evaluated as often as asked.
     """
-    from unet3d.config.compose import stored_config
-    from unet3d.inference.network import check_runs, load_trained, run_files, start_tensorflow
-
-    assert settings.run is not None
-    check_runs([settings.run], settings.output_dir, settings.precision)
-    files = run_files(settings.run, settings.output_dir)
-    folder = Path(settings.output or files.test)
-    if (folder / "summary.csv").exists() and not settings.again:
+    check_runs(ensemble.runs, settings.output_dir, settings.precision)
+    out_of_fold = ensemble.folds and settings.part == "auto"
+    usual = ensemble.out_of_fold if out_of_fold else ensemble.test
+    assert usual is not None
+    folder = Path(settings.output or usual)
+    if not out_of_fold and (folder / SUMMARY).exists() and not settings.again:
         raise RunError(
-            f"run: the test cases of {settings.run} were evaluated before, see {folder}; type "
+            f"run: the test cases of {ensemble.typed} were evaluated before, see {folder}; type "
             "again=true to evaluate them again"
         )
-    dataset, cases = _test_cases(stored_config(files.config), settings)
-    start_tensorflow(settings.threads)
-    trained = load_trained(
-        settings.run, settings.output_dir, settings.batch_size, settings.precision
+    choose = cases_of_validation if out_of_fold else cases_of_test
+    groups = choose(ensemble, settings.output_dir, settings.changed)
+    targets = run_targets(ensemble.runs[0], settings.output_dir)
+    decision = make_decision(
+        settings.thresholds, settings.postprocess, targets, ensemble, settings.output_dir
     )
-    regions = shown_regions(trained)
-    pairs = _segmented(trained, dataset, cases, regions, folder / "predictions", settings)
-    rows = score_all(pairs, len(cases), settings.workers)
-    draw_overlays(dataset, rows, regions, folder, trained.config.data.geometry)
-    return trained.config, rows, folder
+    start_tensorflow(settings.threads)
+    dataset, regions = groups[0].dataset, shown_regions(targets)
+    calibration = Calibration(targets, dataset.ignore)
+    pairs = _segmented(groups, calibration, decision, regions, folder / "predictions", settings)
+    count = sum(len(group.cases) for group in groups)
+    rows = score_all(pairs, count, settings.workers)
+    draw_overlays(dataset, rows, regions, folder, groups[0].geometry)
+    runs = {case.id: ",".join(group.runs) for group in groups for case in group.cases}
+    return Evaluation(rows, calibration, folder, "out_of_fold" if out_of_fold else "test", runs)
 
 
-def shown_regions(trained: TrainedNetwork) -> Regions:
+def shown_regions(targets: Targets) -> Regions:
     """The label values of each output, except the background of a softmax."""
-    targets = trained.targets
     return {
-        targets.names[output]: [int(v) for v in np.flatnonzero(targets.table[:, output])]
+        targets.names[output]: [int(v) for v in np.flatnonzero(targets.table[:, output] > 0)]
         for output in range(1 if targets.exclusive else 0, len(targets.names))
     }
 
 
-def _test_cases(config: Config, settings: EvaluateConfig) -> tuple[Dataset, list[Case]]:
-    """The data set, and the cases that the run kept for its test when it began.
-
-    Raises DataError where those have changed since, unless that is accepted.
-    """
-    data = replace(config.data, changed=settings.changed)
-    config = replace(config, resume=settings.run, output_dir=settings.output_dir, data=data)
-    dataset = read_dataset(data)
-    record = recorded_split(config)
-    if record is None:
-        names = set(make_split(preprocess(data).cases, data, dataset).test)
-    else:
-        names = set(record.split.test)
-        kept = replace(dataset, cases=tuple(case for case in dataset.cases if case.id in names))
-        check_description(dataset, config, ACCEPT)
-        found = case_identities(input_identity(kept))
-        differ = check_cases(record, record.split.test, found, config, ACCEPT)
-        log_changes(record, differ, (case.id for case in dataset.cases), config)
-    if not names:
-        raise ConfigError(
-            "data.split.test: the run kept no test cases; segment other scans with unet3d predict "
-            "and evaluate those with pred=<folder> truth=<folder>"
-        )
-    return dataset, [case for case in dataset.cases if case.id in names]
-
-
 def _segmented(
-    trained: TrainedNetwork,
-    dataset: Dataset,
-    cases: Sequence[Case],
+    groups: Sequence[HeldOut],
+    calibration: Calibration,
+    decision: Decision,
     regions: Regions,
     folder: Path,
     settings: EvaluateConfig,
 ) -> Iterator[Pair]:
     """Yields each case once its segmentation is written to `folder`."""
-    from unet3d.inference.predict import segment_scan
+    from unet3d.inference.predict import load_ensemble, segment_scan
     from unet3d.inference.scan import Scan, write_segmentation
 
-    for case in cases:
-        start = time.perf_counter()
-        scan = Scan(case.id, dataset.images(case))
-        labels = segment_scan([trained], scan, settings.overlap, settings.tta, settings.postprocess)
-        path = folder / f"{case.id}.nii.gz"
-        write_segmentation(path, labels, scan.files[0])
-        log.info("%s: segmented after %.1f s", case.id, time.perf_counter() - start)
-        label, geometry = dataset.file(case.label), trained.config.data.geometry
-        ignore = dataset.ignore
-        yield Pair(case.id, label, path, regions, settings.tolerance, geometry, ignore)
+    for group in groups:
+        networks = load_ensemble(
+            group.runs, settings.output_dir, settings.batch_size, settings.precision
+        )
+        for case in group.cases:
+            start = time.perf_counter()
+            scan, label = Scan(case.id, group.dataset.images(case)), group.dataset.file(case.label)
+            watch = calibration.watch(read_labels(label)[0])
+            labels = segment_scan(networks, scan, settings.overlap, settings.tta, decision, watch)
+            path = folder / f"{case.id}.nii.gz"
+            write_segmentation(path, labels, scan.files[0])
+            log.info("%s: segmented after %.1f s", case.id, time.perf_counter() - start)
+            yield Pair(
+                case.id,
+                label,
+                path,
+                regions,
+                settings.tolerance,
+                group.geometry,
+                group.dataset.ignore,
+            )
 
 
 def draw_overlays(

@@ -7,10 +7,12 @@ four bytes per output.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from unet3d.config.schema import PostprocessConfig
+from unet3d.masks import largest_part, without_dust
 from unet3d.sampling.targets import Targets
 
 
@@ -20,14 +22,18 @@ def code_type(targets: Targets) -> np.dtype:
     return np.min_scalar_type(outputs - 1 if targets.exclusive else 2**outputs - 1)
 
 
-def encode(logits: np.ndarray, targets: Targets) -> np.ndarray:
-    """Codes (...) of logits (..., outputs): the class of the largest, or the regions above 0."""
+def encode(logits: np.ndarray, targets: Targets, cuts: Sequence[float] = ()) -> np.ndarray:
+    """Codes (...) of logits (..., outputs): the class of the largest, or the regions above 0.
+
+    cuts: for each region the logit above which it is predicted, instead of 0.
+    """
     kind = code_type(targets)
     if targets.exclusive:
         return np.argmax(logits, axis=-1).astype(kind)
     codes: np.ndarray = np.zeros(logits.shape[:-1], kind)
     for output in range(logits.shape[-1]):
-        codes |= (logits[..., output] > 0).astype(kind) << kind.type(output)
+        above = logits[..., output] > (cuts[output] if cuts else 0)
+        codes |= above.astype(kind) << kind.type(output)
     return codes
 
 
@@ -56,16 +62,21 @@ def _nearest_label(code: int, targets: Targets) -> int:
 
 
 def postprocess_codes(
-    codes: np.ndarray, targets: Targets, spacing: tuple[float, ...], settings: PostprocessConfig
+    codes: np.ndarray,
+    targets: Targets,
+    spacing: tuple[float, ...],
+    each: Sequence[PostprocessConfig],
 ) -> None:
     """Post-process each region or class (x, y, z) in place; spacing: mm.
 
-    With classes, removed voxels become background, and holes are filled only where background is.
+    each: what is done to each output; that of a softmax's background has no effect. With classes,
+    removed voxels become background, and holes are filled only where background is.
     """
-    if settings == PostprocessConfig():
-        return
     kind = codes.dtype.type
     for output in range(1 if targets.exclusive else 0, len(targets.names)):
+        settings = each[output]
+        if not (settings.fill_holes or settings.min_volume or settings.largest):
+            continue
         bit = kind(output) if targets.exclusive else kind(1) << kind(output)
         before = codes == bit if targets.exclusive else (codes & bit) > 0
         after = postprocess(before, spacing, settings)
@@ -102,17 +113,3 @@ def filled(mask: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     return ndimage.binary_fill_holes(mask)
-
-
-def without_dust(mask: np.ndarray, voxels: int) -> np.ndarray:
-    """The mask without connected parts of fewer than `voxels`."""
-    import cc3d
-
-    return cc3d.dust(mask, threshold=voxels, connectivity=26, in_place=False).astype(bool)
-
-
-def largest_part(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part of the mask."""
-    import cc3d
-
-    return cc3d.largest_k(mask, k=1, connectivity=26).astype(bool)

@@ -112,6 +112,15 @@ def check_runs(runs: Sequence[str], output_dir: str, precision: str = "float32")
         run_files(run, output_dir)
 
 
+def run_targets(run: str, output_dir: str) -> Targets:
+    """The outputs of a run's network, without importing TensorFlow. Raises as check_runs does."""
+    from unet3d.config.compose import stored_config
+
+    files = run_files(run, output_dir)
+    labels = read_description(files.description).labels
+    return make_targets(stored_config(files.config).data, labels)
+
+
 def load_trained(
     run: str, output_dir: str, batch_size: int, precision: str = "float32"
 ) -> TrainedNetwork:
@@ -262,9 +271,18 @@ def _fetch(config: Config, folder: RunFolder) -> None:
                 )
                 Path(fetched).replace(path)
             fetch_record(connection.client, config.resume, new)
+            _fetch_tuned(connection.client, connection.run, new)
             publish(temporary, folder.path)
     except Exception as error:
         raise not_found from error
+
+
+def _fetch_tuned(client: Any, run: str, folder: RunFolder) -> None:
+    """Download what `unet3d tune` has chosen for the run, where it has."""
+    name = f"config/{folder.tuned.name}"
+    if any(artifact.path == name for artifact in client.list_artifacts(run, "config")):
+        fetched = client.download_artifacts(run, name, str(folder.path))
+        Path(fetched).replace(folder.tuned)
 
 
 ABOUT = "network.json"  # beside the model: what its inputs and outputs mean

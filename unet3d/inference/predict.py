@@ -5,27 +5,33 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from unet3d.config.schema import PostprocessConfig, PredictConfig
+from unet3d.config.schema import PredictConfig
 from unet3d.errors import ConfigError, DataError, RunError, RunStopped
+from unet3d.inference.decision import Decision, make_decision
+from unet3d.inference.ensemble import Ensemble
 from unet3d.inference.label_maps import code_type, encode, labels_of, postprocess_codes
+from unet3d.inference.maps import ProbabilityMaps, UncertaintyMaps, Watcher
 from unet3d.inference.network import (
     TrainedNetwork,
     check_runs,
     load_trained,
     read_description,
     run_files,
+    run_targets,
     start_tensorflow,
 )
 from unet3d.inference.scan import (
+    PreparedScan,
     Scan,
     find_scans,
     input_paths,
     prepare_scan,
+    stem,
     write_segmentation,
 )
 from unet3d.preprocessing.geometry import restore
@@ -34,30 +40,31 @@ from unet3d.preprocessing.scales import scaled
 log = logging.getLogger(__name__)
 
 
-def predict(settings: PredictConfig) -> list[Path]:
-    """Segment all scans of `input`; returns the files written.
+def predict(settings: PredictConfig, ensemble: Ensemble) -> list[Path]:
+    """Segment all scans of `input` by the mean of the ensemble; returns the files written.
 
     Raises ConfigError, RunError or DataError before any work where it cannot succeed. In a folder,
     a scan that cannot be used is reported and left out; at the end that raises RunStopped with
     exit code 1.
     """
     input_paths(settings.input)  # what is missing shows before a run is fetched
-    assert settings.run is not None
-    runs = [run.strip() for run in settings.run.split(",")]
-    check_runs(runs, settings.output_dir, settings.precision)
-    described = read_description(run_files(runs[0], settings.output_dir).description)
+    check_runs(ensemble.runs, settings.output_dir, settings.precision)
+    described = read_description(run_files(ensemble.runs[0], settings.output_dir).description)
+    outputs = run_targets(ensemble.runs[0], settings.output_dir)
+    decision = make_decision(
+        settings.thresholds, settings.postprocess, outputs, ensemble, settings.output_dir
+    )
     scans = find_scans(settings.input, len(described.channels))
     targets = _outputs(settings, scans)
     start_tensorflow(settings.threads)
-    networks = load_ensemble(runs, settings.output_dir, settings.batch_size, settings.precision)
+    networks = load_ensemble(
+        ensemble.runs, settings.output_dir, settings.batch_size, settings.precision
+    )
     written, bad = [], []
     for scan, path in zip(scans, targets, strict=True):
         start = time.perf_counter()
         try:
-            labels = segment_scan(
-                networks, scan, settings.overlap, settings.tta, settings.postprocess
-            )
-            write_segmentation(path, labels, scan.files[0])
+            _segment(networks, scan, path, settings, decision)
         except DataError as error:
             if len(scans) == 1:
                 raise
@@ -71,6 +78,29 @@ def predict(settings: PredictConfig) -> list[Path]:
             f"{len(written)} of {len(scans)} scans are segmented; left out: {', '.join(bad)}", 1
         )
     return written
+
+
+def _segment(
+    networks: Sequence[TrainedNetwork],
+    scan: Scan,
+    path: Path,
+    settings: PredictConfig,
+    decision: Decision,
+) -> None:
+    """Write the segmentation of a scan to `path`, and beside it the maps that were asked for."""
+    maps: dict[str, ProbabilityMaps | UncertaintyMaps] = {}
+
+    def watch(prepared: PreparedScan) -> Sequence[Watcher]:
+        if settings.probabilities:
+            maps["probabilities"] = ProbabilityMaps(prepared, networks[0].targets)
+        if settings.uncertainty:
+            maps["uncertainty"] = UncertaintyMaps(prepared, networks[0].targets, len(networks))
+        return list(maps.values())
+
+    labels = segment_scan(networks, scan, settings.overlap, settings.tta, decision, watch)
+    for folder, values in maps.items():
+        values.write(path.parent / folder, stem(path), scan)
+    write_segmentation(path, labels, scan.files[0])
 
 
 def _outputs(settings: PredictConfig, scans: Sequence[Scan]) -> list[Path]:
@@ -139,23 +169,33 @@ def segment_scan(
     scan: Scan,
     overlap: float,
     tta: bool,
-    after: PostprocessConfig,
+    decision: Decision,
+    watch: Callable[[PreparedScan], Sequence[Watcher]] | None = None,
 ) -> np.ndarray:
-    """Label values (x, y, z), uint8, on the grid of the scan's file."""
+    """Label values (x, y, z), uint8, on the grid of the scan's file.
+
+    watch: makes what looks at the planes of logits, given the scan on the network's grid.
+    """
     first = networks[0]
     prepared = prepare_scan(scan, first.config.data, first.channels)
+    watchers = watch(prepared) if watch else ()
     images = [scaled(prepared.image, network.scales) for network in networks]
-    codes = predict_codes(networks, images, overlap, tta)
-    postprocess_codes(codes, first.targets, prepared.spacing, after)
+    codes = predict_codes(networks, images, overlap, tta, decision.cuts, watchers)
+    postprocess_codes(codes, first.targets, prepared.spacing, decision.after)
     return restore(labels_of(codes, first.targets), prepared.geometry.as_dict())
 
 
 def predict_codes(
-    networks: Sequence[TrainedNetwork], images: Sequence[np.ndarray], overlap: float, tta: bool
+    networks: Sequence[TrainedNetwork],
+    images: Sequence[np.ndarray],
+    overlap: float,
+    tta: bool,
+    cuts: Sequence[float] = (),
+    watchers: Sequence[Watcher] = (),
 ) -> np.ndarray:
     """The codes (x, y, z) of a scan, from the networks' mean logits.
 
-    images: (x, y, z, channels), the scan as each of the networks expects it.
+    images: (x, y, z, channels), the scan as each of the networks expects it. cuts: of `encode`.
 
     Plane by plane, as the logits of a large volume with many classes may not fit in memory.
     """
@@ -165,5 +205,8 @@ def predict_codes(
         network.planes(image, overlap, tta) for network, image in zip(networks, images, strict=True)
     ]
     for x, logits in enumerate(zip(*streams, strict=True)):
-        codes[x] = encode(sum(logits[1:], start=logits[0]), targets)
+        mean = sum(logits[1:], start=logits[0]) / np.float32(len(logits))
+        for watcher in watchers:
+            watcher(x, mean, logits)
+        codes[x] = encode(mean, targets, cuts)
     return codes

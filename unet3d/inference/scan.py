@@ -20,6 +20,8 @@ from unet3d.errors import DataError
 from unet3d.preprocessing.case import standard_image, stored_spacing
 from unet3d.preprocessing.geometry import Geometry
 
+STEPS = 2**15  # of a share in a file of 16 bits; a power of 2, so that 1 stays 1
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -159,13 +161,28 @@ def write_segmentation(path: Path, labels: np.ndarray, like: Path) -> None:
 
     Raises DataError where it cannot be written.
     """
+    write_volume(path, labels.astype(np.uint8), like)
+
+
+def write_shares(path: Path, values: np.ndarray, like: Path) -> None:
+    """Write values (x, y, z) in [0, 1] on the grid of the file `like`; the file appears whole.
+
+    In 16 bits with NIfTI's scale factor, exact to 1/65536: NIfTI has no float16, which near 1 is
+    exact to 1/4096 only. Raises DataError where the file cannot be written.
+    """
+    steps = np.rint(np.clip(values, 0, 1) * STEPS).astype(np.uint16)
+    write_volume(path, steps, like, 1 / STEPS)
+
+
+def write_volume(path: Path, voxels: np.ndarray, like: Path, slope: float = 1.0) -> None:
+    """Write voxels (x, y, z) on the grid of the file `like`; slope: what one of their units is."""
     import nibabel
 
-    labels = labels.astype(np.uint8)
     if like.name.endswith(NIFTI_SUFFIXES):
-        image = _image_like(labels, like)
+        image = _image_like(voxels, like, slope)
     else:
-        image = nibabel.Nifti1Image(labels, read_header(like).affine)
+        image = nibabel.Nifti1Image(voxels, read_header(like).affine)
+        image.header.set_slope_inter(slope, 0)
     suffix = ".nii" if path.name.endswith(".nii") else ".nii.gz"
     temporary = path.with_name(f".{path.name}.part{suffix}")
     try:
@@ -178,17 +195,17 @@ def write_segmentation(path: Path, labels: np.ndarray, like: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _image_like(labels: np.ndarray, like: Path) -> Any:
-    """The labels as a NIfTI image with the header of another, both of its matrices included."""
+def _image_like(voxels: np.ndarray, like: Path, slope: float) -> Any:
+    """The voxels as a NIfTI image with the header of another, both of its matrices included."""
     import nibabel
 
     source: Any = nibabel.load(like)
     kind = nibabel.Nifti2Image if isinstance(source, nibabel.Nifti2Image) else nibabel.Nifti1Image
     header = source.header.copy()
-    header.set_data_dtype(np.uint8)
-    header.set_slope_inter(1, 0)
+    header.set_data_dtype(voxels.dtype)
     header["cal_max"] = header["cal_min"] = 0
-    image = kind(labels, source.affine, header)
+    image = kind(voxels, source.affine, header)
+    image.header.set_slope_inter(slope, 0)
     for setter, getter in (("set_sform", "get_sform"), ("set_qform", "get_qform")):
         matrix, code = getattr(source, getter)(coded=True)
         if matrix is not None:

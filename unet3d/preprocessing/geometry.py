@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unet3d.preprocessing.resampling import coarse_axis, resample_labels
+from unet3d.preprocessing.resampling import coarse_axis, resample_labels, resample_linear
 
 MOST_VOXELS = 1e9  # along an axis: more than any memory holds; tiny spacings divide to infinity
 
@@ -88,16 +88,53 @@ def restore(segmentation: np.ndarray, geometry: dict[str, Any]) -> np.ndarray:
 
     segmentation: (x, y, z) label values; resampled by label, dtype kept.
     """
-    axes, flips, box = geometry["axes"], geometry["flips"], geometry["box"]
     if geometry["resampled"]:
-        cropped = tuple(geometry["cropped"])
-        spacing = [geometry["spacing"][axis] for axis in axes]
-        sizes = zip(spacing, cropped, segmentation.shape, strict=True)
-        stored = [mm * before / after for mm, before, after in sizes]
-        segmentation = resample_labels(segmentation, cropped, coarse_axis(stored, spacing))
-    whole = np.zeros(geometry["shape"], segmentation.dtype)
+        segmentation = resample_labels(segmentation, *_to_cropped(segmentation.shape, geometry))
+    return _in_file(segmentation, geometry, 0)
+
+
+def restore_values(values: np.ndarray, geometry: dict[str, Any], outside: float) -> np.ndarray:
+    """Values (x, y, z) mapped from the stored grid back to the file's, linearly; float32.
+
+    outside: the value beyond the box.
+    """
+    values = values.astype(np.float32)
+    if geometry["resampled"]:
+        values = resample_linear(values, *_to_cropped(values.shape, geometry))
+    return _in_file(values, geometry, outside)
+
+
+def stored_labels(
+    labels: np.ndarray, geometry: dict[str, Any], shape: tuple[int, ...]
+) -> np.ndarray:
+    """Labels (x, y, z) of a file on the stored grid, whose shape is `shape`."""
+    axes, flips, box = geometry["axes"], geometry["flips"], geometry["box"]
+    turned = orient(labels, tuple(axes), tuple(flips))
+    cropped = np.ascontiguousarray(turned[tuple(slice(start, stop) for start, stop in box)])
+    spacing = [geometry["spacing"][axis] for axis in axes]
+    sizes = zip(spacing, cropped.shape, shape, strict=True)
+    return resample_labels(
+        cropped, shape, coarse_axis(spacing, [mm * old / new for mm, old, new in sizes])
+    )
+
+
+def _to_cropped(
+    stored: tuple[int, ...], geometry: dict[str, Any]
+) -> tuple[tuple[int, ...], int | None]:
+    """The shape of the box, and the axis that is resampled apart on the way back to it."""
+    cropped = tuple(geometry["cropped"])
+    spacing = [geometry["spacing"][axis] for axis in geometry["axes"]]
+    sizes = zip(spacing, cropped, stored, strict=True)
+    before = [mm * size / now for mm, size, now in sizes]
+    return cropped, coarse_axis(before, spacing)
+
+
+def _in_file(values: np.ndarray, geometry: dict[str, Any], outside: float) -> np.ndarray:
+    """What lies in the box, turned as in the file and amid `outside`."""
+    axes, flips, box = geometry["axes"], geometry["flips"], geometry["box"]
+    whole = np.full(geometry["shape"], outside, values.dtype)
     turned = orient(whole, tuple(axes), tuple(flips))  # a view: writing to it fills `whole`
-    turned[tuple(slice(start, stop) for start, stop in box)] = segmentation
+    turned[tuple(slice(start, stop) for start, stop in box)] = values
     return whole
 
 

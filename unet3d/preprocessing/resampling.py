@@ -47,6 +47,13 @@ def resample_image(
     return np.clip(result, low, high, out=result)
 
 
+def resample_linear(
+    volume: np.ndarray, shape: Sequence[int], coarse: int | None = None
+) -> np.ndarray:
+    """`volume` (x, y, z), float32, at `shape`, linearly, as nnU-Net does it to probabilities."""
+    return _resampled(volume, _matrices(volume.shape, shape, LINEAR, coarse))
+
+
 def resample_labels(
     labels: np.ndarray, shape: Sequence[int], coarse: int | None = None
 ) -> np.ndarray:

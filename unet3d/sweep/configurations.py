@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
@@ -11,10 +14,12 @@ import numpy as np
 
 from unet3d.config.schema import SweepConfig
 from unet3d.errors import ConfigError, RunError
+from unet3d.inference.ensemble import Ensemble
 from unet3d.sweep.format import shown
 from unet3d.sweep.statistics.comparison import best_first
 from unet3d.sweep.sweep_folder import TrialRecord, find_sweep
 
+log = logging.getLogger(__name__)
 FOLDS, FOLD, SEED = "data.folds", "data.fold", "seed"
 
 
@@ -161,13 +166,54 @@ def configurations(trials: Sequence[TrialRecord]) -> list[Configuration]:
     return [found[at] for at in best_first(table)]
 
 
-def runs_of_best(output_dir: str, name: str) -> list[str]:
-    """The runs of the configuration with the highest mean val/dice, those that have finished.
+def find_ensemble(output_dir: str, name: str, wanted: str | None = None) -> Ensemble:
+    """The finished runs of a sweep's configuration, together.
 
-    Raises RunError for a sweep that is not there, or has no finished trial.
+    wanted: as `Configuration.name`; None: the one with the highest mean val/dice. Warns of trials
+    that have not finished. Raises RunError for a sweep or configuration that is not there, or has
+    no finished trial.
     """
-    best, *_ = [*configurations(find_sweep(output_dir, name).trials()), Configuration("", ())]
-    runs = [trial.result.run_id for trial in best.trials if trial.result.state == "finished"]
+    sweep = find_sweep(output_dir, name)
+    found = configurations(sweep.trials())
+    if wanted is not None and not any(_same(one.name, wanted) for one in found):
+        names = "; ".join(one.name.replace(", ", ",") for one in found)
+        raise RunError(f"configuration: {wanted} is not in {name}, which has: {names}")
+    for one in found:
+        if wanted is None or _same(one.name, wanted):
+            break
+    else:
+        one = Configuration("all", ())
+    runs = [trial.result.run_id for trial in one.trials if trial.result.state == "finished"]
     if not runs:
-        raise RunError(f"sweep: none of the trials of {name} has finished")
-    return runs
+        of = f"configuration {wanted} of {name}" if wanted else name
+        raise RunError(f"sweep: none of the trials of {of} has finished")
+    if len(runs) < len(one.trials):
+        log.warning(
+            "sweep: %d of %d trials of %s have finished; the others are left out",
+            len(runs),
+            len(one.trials),
+            one.name,
+        )
+    typed = f"sweep={name}"
+    if wanted is not None:
+        typed += f" configuration={wanted.replace(' ', '')}"
+    return Ensemble(
+        tuple(runs),
+        typed,
+        sweep.path / "configurations" / _folder_name(one.name),
+        sweep.facts().run_id,
+        folds=any(FOLD in trial.swept for trial in one.trials),
+    )
+
+
+def _same(name: str, wanted: str) -> bool:
+    return name.replace(" ", "") == wanted.replace(" ", "")
+
+
+def _folder_name(configuration: str) -> str:
+    """A configuration's name as a folder's; where that is not the name itself, with a digest."""
+    plain = configuration.replace(", ", ",")
+    kept = re.sub(r"[^\w.,=-]", "_", plain)[:80]
+    if kept == plain:
+        return kept
+    return f"{kept}-{hashlib.sha256(plain.encode()).hexdigest()[:6]}"

@@ -48,6 +48,7 @@ from unet3d.sweep.trial_costs import (
     cost_lines,
     trial_costs,
 )
+from unet3d.sweep.ui import compare_hint
 from unet3d.sweep.worker_pool import WorkerPool
 from unet3d.tracking.connection import record_or_warn
 from unet3d.tracking.run import end_run
@@ -330,6 +331,8 @@ def _finish(
         if line:
             log.info("%s", line)
     log.info("report: %s", report)
+    if record is not None:
+        log.info("compare: %s", compare_hint(plan.config, folder, record.experiment))
     status = "KILLED" if stop.asked else "FAILED" if counts.get("failed") else "FINISHED"
     if record is not None:
         best = max((r.best for r in results.values() if r.best is not None), default=None)

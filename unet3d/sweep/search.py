@@ -216,7 +216,7 @@ def make_study(settings: SweepConfig, name: str, url: str) -> Any:
     """
     import optuna
 
-    from unet3d.errors import RunError
+    from unet3d.errors import RunError, in_a_line
 
     try:
         study = _quiet_study(
@@ -227,8 +227,7 @@ def make_study(settings: SweepConfig, name: str, url: str) -> Any:
         )
         before = len(study.get_trials(deepcopy=False))
     except Exception as error:
-        reason = str(error).splitlines()[0][:200]
-        raise RunError(f"sweep.storage: {url} cannot be used ({reason})") from error
+        raise RunError(f"sweep.storage: {url} cannot be used ({in_a_line(error)})") from error
     try:
         study.sampler = _make_sampler(settings, before)
     except ImportError as error:

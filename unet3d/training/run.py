@@ -28,7 +28,8 @@ from unet3d.preprocessing.store import Store
 from unet3d.run_folder import RunFolder, run_folder
 from unet3d.sampling.split_record import description, write_record
 from unet3d.tracking.connection import connect
-from unet3d.tracking.run import NoTracker, Tracker, start_run
+from unet3d.tracking.run import start_run
+from unet3d.tracking.tracker import NoTracker, Tracker
 from unet3d.training.auto_resume import began_by_itself
 from unet3d.training.resume import keep_patch
 from unet3d.training.run_times import RunTimes, begin_times
@@ -220,10 +221,11 @@ def _describe(setup: Setup, tracker: Tracker) -> float:
     Returns the bytes that a step is predicted to take, 0 where they cannot be counted.
     """
     config, split = setup.config, setup.split
+    cases = [len(part) for part in (split.train, split.val, split.test)]
     log.info(
         "%s: %d train, %d val, %d test cases; outputs %s",
         config.data.name,
-        *(len(cases) for cases in (split.train, split.val, split.test)),
+        *cases,
         ", ".join(setup.targets.names),
     )
     if config.data.stage_to is not None:
@@ -259,6 +261,14 @@ def _describe(setup: Setup, tracker: Tracker) -> float:
         }
         | arithmetic
         | setup.fine_tuning.tags()
+    )
+    tracker.log_dataset(
+        {
+            "name": config.data.name,
+            "digest": setup.record.digest,
+            "root": str(Path(config.data.root).resolve()),
+            "cases": "{} train, {} val, {} test".format(*cases),
+        }
     )
     if worker.job_folder and (changes := worker.job_folder.regroupings()):
         shown = [f"epoch {epoch}: {before} -> {after} devices" for epoch, before, after in changes]

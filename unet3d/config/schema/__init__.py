@@ -9,6 +9,7 @@ from unet3d.config.schema.augment import AugmentConfig
 from unet3d.config.schema.choices import SCHEMAS, register_schema, schemas_of
 from unet3d.config.schema.commands import (
     COMMANDS,
+    CleanConfig,
     EvaluateConfig,
     ExportConfig,
     PlanConfig,
@@ -21,6 +22,8 @@ from unet3d.config.schema.commands import (
     ScalingConfig,
     SimulateConfig,
     StudyConfig,
+    TuneConfig,
+    UiConfig,
     ViewConfig,
 )
 from unet3d.config.schema.data import (
@@ -55,6 +58,7 @@ __all__ = [
     "AdamConfig",
     "AdamWConfig",
     "AugmentConfig",
+    "CleanConfig",
     "Config",
     "DataConfig",
     "EvaluateConfig",
@@ -82,6 +86,8 @@ __all__ = [
     "SweepConfig",
     "SweepRunConfig",
     "TrackingConfig",
+    "TuneConfig",
+    "UiConfig",
     "ValidationConfig",
     "ViewConfig",
     "as_dict",

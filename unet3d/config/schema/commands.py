@@ -14,6 +14,7 @@ from unet3d.config.allowed import (
     BELOW_1,
     FOLDER_NAME,
     NAME,
+    PORT,
     PRECISION,
     RUN_ID,
     RUN_IDS,
@@ -41,6 +42,19 @@ class PostprocessConfig:
     fill_holes: bool = setting(False, "fill holes that do not reach the outside")
     min_volume: float = setting(0.0, "mm3 below which connected parts are removed", AT_LEAST_0)
     largest: bool = setting(False, "keep only the largest connected part")
+    choice: str = setting(
+        "none",
+        "also postprocess=auto: instead of the above, what `unet3d tune` has chosen for each "
+        "region; or a tuned.json that it wrote",
+        path=True,
+    )
+
+
+THRESHOLDS = (
+    "probability above which a region is predicted: one, [one a region] or {region: one}; auto: "
+    "what `unet3d tune` has chosen; not for data.target=classes"
+)
+CONFIGURATION = "of the sweep, as lr=1e-3,model.norm=batch; null: that of the highest mean val/dice"
 
 
 @dataclass
@@ -63,6 +77,12 @@ class PlanConfig:
 
     output: Optional[str] = setting(
         None, "a .yaml file for the recipe, for data.plans; null: only print it", path=True
+    )
+    budget: str = setting(
+        "memory",
+        "memory: the patch and batch whose step fits as this network takes it; nnunet: those that "
+        "nnU-Net plans for a GPU of data.patch_memory GB (else 8), whatever a step then takes here",
+        one_of("memory", "nnunet"),
     )
 
 
@@ -90,6 +110,41 @@ class PredictConfig:
         "the folds of sweep.folds",
         FOLDER_NAME,
     )
+    configuration: Optional[str] = setting(None, CONFIGURATION)
+    thresholds: Any = setting("0.5", THRESHOLDS)
+    probabilities: bool = setting(
+        False, "also write the probability of each region, as NIfTI, in the folder probabilities"
+    )
+    uncertainty: bool = setting(
+        False,
+        "also write the entropy of the prediction, and of several runs the mutual information, as "
+        "NIfTI, in the folder uncertainty",
+    )
+
+
+@dataclass
+class TuneConfig:
+    """`unet3d tune`: thresholds and post-processing, chosen on cases that were not trained on."""
+
+    run: Optional[str] = setting(None, "id of a run, for its validation cases", RUN_ID)
+    sweep: Optional[str] = setting(
+        None,
+        "name of a sweep, for the validation cases of all folds of a configuration",
+        FOLDER_NAME,
+    )
+    configuration: Optional[str] = setting(None, CONFIGURATION)
+    changed: str = setting(
+        "refuse",
+        "what is done where cases are missing or changed since the run began: end, or accept what "
+        "there is now",
+        one_of("refuse", "accept"),
+    )
+    tta: bool = setting(False, "mean over the 8 flips")
+    overlap: float = setting(0.5, "share of a window that the next one overlaps", BELOW_1)
+    batch_size: int = setting(1, "windows in a forward pass", AT_LEAST_1)
+    precision: str = setting("float32", "type of the computation", PRECISION)
+    output_dir: str = setting("outputs", "folder of the runs", path=True)
+    threads: Optional[int] = setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
 
 
 @dataclass
@@ -139,6 +194,20 @@ class EvaluateConfig:
     )
     output_dir: str = setting("outputs", "folder of the runs", path=True)
     threads: Optional[int] = setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
+    sweep: Optional[str] = setting(
+        None,
+        "name of a sweep: with sweep.folds, each case by the run of its fold that did not train on "
+        "it; else the test cases",
+        FOLDER_NAME,
+    )
+    configuration: Optional[str] = setting(None, CONFIGURATION)
+    part: str = setting(
+        "auto",
+        "sweep: auto: cases out of their folds, where there are folds; test: the test cases, by "
+        "the mean of all folds",
+        one_of("auto", "test"),
+    )
+    thresholds: Any = setting("0.5", THRESHOLDS)
 
 
 @dataclass
@@ -178,6 +247,36 @@ class RunsConfig:
         False,
         "instead, close the runs and sweeps whose process has ended: as KILLED, with the reason",
     )
+
+
+@dataclass
+class UiConfig:
+    """`unet3d ui`: what it takes beside the settings of a training."""
+
+    sweep: Optional[str] = setting(
+        None, "name of a sweep, to open on its trials; null: on all runs", FOLDER_NAME
+    )
+    page: str = setting(
+        "compare",
+        "what opens of a sweep: compare, its trials side by side, or table, all runs",
+        one_of("compare", "table"),
+    )
+    port: Optional[int] = setting(None, "to listen on; null: the first free one from 5000", PORT)
+    open: bool = setting(True, "open a browser, where there is a screen; the address is printed")
+
+
+@dataclass
+class CleanConfig:
+    """`unet3d clean`: what it takes beside the settings of a training."""
+
+    yes: bool = setting(False, "remove what is shown; else nothing is removed")
+    what: str = setting(
+        "all",
+        "resume: states to resume from, of runs that have finished; stores: of data sets that are "
+        "gone; jobs: what dead processes have left",
+        one_of("all", "resume", "stores", "jobs"),
+    )
+    days: float = setting(7.0, "only what nothing has written to for so many days", AT_LEAST_0)
 
 
 @dataclass
@@ -268,11 +367,14 @@ COMMANDS: dict[str, type] = {
     "plan": PlanConfig,
     "predict": PredictConfig,
     "evaluate": EvaluateConfig,
+    "tune": TuneConfig,
     "export": ExportConfig,
     "view": ViewConfig,
     "report": ReportConfig,
     "record": RecordConfig,
     "runs": RunsConfig,
+    "clean": CleanConfig,
+    "ui": UiConfig,
     "scaling": ScalingConfig,
     "simulate": SimulateConfig,
 }

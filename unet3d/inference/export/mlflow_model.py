@@ -14,8 +14,8 @@ import numpy as np
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
-from unet3d.config.schema import PostprocessConfig
 from unet3d.errors import DataError
+from unet3d.inference.decision import plain_decision
 from unet3d.inference.label_maps import labels_of
 from unet3d.inference.network import TrainedNetwork, read_trained
 from unet3d.inference.predict import predict_codes, segment_scan
@@ -60,7 +60,8 @@ class SegmentationModel(PythonModel):
         scans = find_scans(path, len(self.trained.channels))
         if len(scans) != 1:
             raise DataError(f"input: {path} holds {len(scans)} scans; name one per row")
-        return segment_scan([self.trained], scans[0], overlap, tta, PostprocessConfig())
+        decision = plain_decision(self.trained.targets)
+        return segment_scan([self.trained], scans[0], overlap, tta, decision)
 
     def _images(self, model_input: Any) -> np.ndarray:
         images: np.ndarray = np.asarray(model_input, dtype=np.float32)
