@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from unet3d.config.schema import Config, as_dict
 from unet3d.errors import RunError
@@ -16,43 +16,11 @@ from unet3d.tracking.connection import Connection, connect, short
 from unet3d.tracking.facts import RunFacts, end_facts, new_facts, now, read_facts, write_facts
 from unet3d.tracking.outbox import Outbox
 from unet3d.tracking.record import create_again, log_dataset, log_metrics, log_params, reopen
+from unet3d.tracking.tracker import NoTracker, Tracker
 
 log = logging.getLogger(__name__)
 GIVE_UP_SECONDS = 600.0  # after the end of training
 STOPPED_SECONDS = 20.0  # after a signal, which another one that cannot be caught may follow
-
-
-class Tracker(Protocol):
-    """Where a training records itself."""
-
-    def set_tags(self, tags: dict[str, str]) -> None: ...
-    def log_dataset(self, dataset: dict[str, str]) -> None: ...
-    def log_epoch(self, record: dict[str, Any]) -> None: ...
-    def log_end(self, record: Callable[[], dict[str, Any]]) -> None: ...
-    def log_artifact(self, path: Path, folder: str) -> None: ...
-    def finish(self, status: str, reason: str = "") -> None: ...
-
-
-class NoTracker:
-    """tracking=none: the run is recorded in its folder only."""
-
-    def set_tags(self, tags: dict[str, str]) -> None:
-        """Nothing to do."""
-
-    def log_dataset(self, dataset: dict[str, str]) -> None:
-        """Nothing to do."""
-
-    def log_epoch(self, record: dict[str, Any]) -> None:
-        """Nothing to do."""
-
-    def log_end(self, record: Callable[[], dict[str, Any]]) -> None:
-        """Nothing to do."""
-
-    def log_artifact(self, path: Path, folder: str) -> None:
-        """Nothing to do."""
-
-    def finish(self, status: str, reason: str = "") -> None:
-        """Nothing to do."""
 
 
 def start_run(config: Config, connection: Connection | None) -> tuple[Tracker, RunFolder]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from unet3d.tracking.run import Tracker
+from unet3d.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from unet3d.errors import RunStopped, TrialPruned, TrialRegrouped
 from unet3d.progress_bars import epoch_bar
 from unet3d.run_folder import RunFolder
 from unet3d.sampling.patches import PatchStream
-from unet3d.tracking.run import Tracker
+from unet3d.tracking.tracker import Tracker
 from unet3d.training.batches import distributed_batches
 from unet3d.training.checkpoint import TrainingProgress
 from unet3d.training.epoch_times import EpochTimes

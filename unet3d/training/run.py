@@ -26,7 +26,8 @@ from unet3d.preprocessing.store import Store
 from unet3d.run_folder import RunFolder, run_folder
 from unet3d.sampling.split_record import description, write_record
 from unet3d.tracking.connection import connect
-from unet3d.tracking.run import NoTracker, Tracker, start_run
+from unet3d.tracking.run import start_run
+from unet3d.tracking.tracker import NoTracker, Tracker
 from unet3d.training.auto_resume import began_by_itself
 from unet3d.training.resume import keep_patch
 from unet3d.training.run_times import RunTimes, begin_times
