@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from unet3d.config.schema import PostprocessConfig, PredictConfig
+from unet3d.datasets.dicom import is_dicom_folder
 from unet3d.errors import ConfigError, DataError, RunError, RunStopped
+from unet3d.inference.dicom_seg import SUFFIX as DICOM_SUFFIX
+from unet3d.inference.dicom_seg import check_dicom_seg, write_dicom_seg
 from unet3d.inference.label_maps import code_type, encode, labels_of, postprocess_codes
 from unet3d.inference.network import (
     TrainedNetwork,
@@ -32,6 +35,7 @@ from unet3d.preprocessing.geometry import restore
 from unet3d.preprocessing.scales import scaled
 
 log = logging.getLogger(__name__)
+DICOM_SEG = "dicom_seg"  # PredictConfig.format
 
 
 def predict(settings: PredictConfig) -> list[Path]:
@@ -48,6 +52,7 @@ def predict(settings: PredictConfig) -> list[Path]:
     described = read_description(run_files(runs[0], settings.output_dir).description)
     scans = find_scans(settings.input, len(described.channels))
     targets = _outputs(settings, scans)
+    check_format(settings.format, scans)
     start_tensorflow(settings.threads)
     networks = load_ensemble(runs, settings.output_dir, settings.batch_size, settings.precision)
     written, bad = [], []
@@ -57,7 +62,10 @@ def predict(settings: PredictConfig) -> list[Path]:
             labels = segment_scan(
                 networks, scan, settings.overlap, settings.tta, settings.postprocess
             )
-            write_segmentation(path, labels, scan.files[0])
+            if settings.format == DICOM_SEG:
+                write_dicom_seg(path, labels, scan.files[0], described.labels, settings.run)
+            else:
+                write_segmentation(path, labels, scan.files[0])
         except DataError as error:
             if len(scans) == 1:
                 raise
@@ -76,14 +84,23 @@ def predict(settings: PredictConfig) -> list[Path]:
 def _outputs(settings: PredictConfig, scans: Sequence[Scan]) -> list[Path]:
     """The output file of each scan. Raises ConfigError where output does not fit input."""
     output = Path(settings.output)
-    is_file = output.name.endswith((".nii.gz", ".nii"))
+    suffix = DICOM_SUFFIX if settings.format == DICOM_SEG else ".nii.gz"
+    is_file = output.name.endswith((".nii.gz", ".nii", DICOM_SUFFIX))
+    endings = DICOM_SUFFIX if settings.format == DICOM_SEG else (".nii.gz", ".nii")
+    if is_file and not output.name.endswith(endings):
+        other = "nifti" if settings.format == DICOM_SEG else DICOM_SEG
+        raise ConfigError(
+            f"output: {output} does not fit format={settings.format}; type format={other}, or name "
+            f"a {suffix} file"
+        )
     if is_file and os.path.isdir(output):
         raise ConfigError(f"output: {output} is a folder; name a file, or another folder")
-    if is_file and input_paths(settings.input)[0].is_dir():
+    given = input_paths(settings.input)[0]
+    if is_file and given.is_dir() and not is_dicom_folder(given):
         raise ConfigError(f"output: {output} is one file, but input is a folder; name a folder")
     if not is_file and os.path.isfile(output):
-        raise ConfigError(f"output: {output} is neither a folder nor a .nii.gz file")
-    paths = [output] if is_file else [output / f"{scan.name}.nii.gz" for scan in scans]
+        raise ConfigError(f"output: {output} is neither a folder nor a {suffix} file")
+    paths = [output] if is_file else [output / f"{scan.name}{suffix}" for scan in scans]
     for path in paths:
         if any(path.resolve() == file.resolve() for scan in scans for file in scan.files):
             raise ConfigError(f"output: {path} is the scan itself; choose another path")
@@ -98,6 +115,19 @@ def _outputs(settings: PredictConfig, scans: Sequence[Scan]) -> list[Path]:
             )
         names[same] = path
     return paths
+
+
+def check_format(name: str, scans: Sequence[Scan]) -> None:
+    """ConfigError where the scans cannot be segmented into files of this format."""
+    if name != DICOM_SEG:
+        return
+    check_dicom_seg()
+    others = [scan.files[0] for scan in scans if not scan.files[0].is_dir()]
+    if others:
+        raise ConfigError(
+            f"format: dicom_seg is not possible for {others[0]}; it refers to a DICOM series, so "
+            "input must be the folder of one, or a folder of such folders"
+        )
 
 
 def _check_writable(folder: Path) -> bool:
