@@ -38,7 +38,8 @@ def main() -> None:
         print(
             f"{name:<10} {keep:5.0f} MB, {less:5.0f} MB: {less / keep:.2f} of the memory (counted "
             f"{estimated / counted:.2f}), {longer / seconds:.2f} of the time; gradients apart by "
-            f"{apart:.1g}"
+            f"{apart:.1g}",
+            flush=True,
         )
 
 
@@ -54,7 +55,8 @@ def measure(edge: int, name: str, way: str, file: str) -> None:
     from unet3d.models.recompute import recomputed
     from unet3d.planning.cost import training_cost
 
-    settings = ModelConfig(name, filters=16, depth=2, norm="instance", deep_supervision=True)
+    settings = ModelConfig(name, 16, depth=2, norm="instance", deep_supervision=True)
+    settings.activation = "leaky_relu"
     model = build_model(settings, channels=2, outputs=3, seed=0)
     call: Any = recomputed(model) if way == "recompute" else lambda x: model(x, training=True)
     weights = [weight.value for weight in model.trainable_variables]
