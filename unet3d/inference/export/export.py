@@ -11,6 +11,7 @@ from typing import Any
 from unet3d.config.schema import ExportConfig
 from unet3d.errors import ConfigError, RunError
 from unet3d.files import publish, temporary_folder, write_text
+from unet3d.inference.export.model_card import CARD, model_card
 from unet3d.inference.network import (
     ABOUT,
     TrainedNetwork,
@@ -54,6 +55,7 @@ def export(settings: ExportConfig) -> Path:
             for name in _chosen(settings):
                 _write_format(name, trained, settings, new)
             write_text(new / ABOUT, json.dumps(about(trained), indent=1))
+            write_text(new / CARD, _card(trained, settings))
             if not publish(new, output):
                 raise ConfigError(f"output: {output} was created meanwhile; name a new folder")
     except OSError as error:
@@ -64,6 +66,13 @@ def export(settings: ExportConfig) -> Path:
 
         log_model(connection, connection.run, output / "mlflow", settings.register)
     return output
+
+
+def _card(trained: TrainedNetwork, settings: ExportConfig) -> str:
+    from unet3d.models import network_name
+
+    run = run_files(settings.run, settings.output_dir)
+    return model_card(trained.config, about(trained), run, network_name(trained.config.model))
 
 
 def _chosen(settings: ExportConfig) -> tuple[str, ...]:
