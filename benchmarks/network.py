@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -31,7 +31,6 @@ sys.path.insert(0, str(REPOSITORY))  # for tests.rig
 
 from tests.rig.rig import Rig, environment, rig  # noqa: E402
 
-ADDRESSES = ["10.99.0.1:7700", "10.99.0.2:7700"]
 LIMITS = [0, 1000, 100]  # Mbit/s; 0: none
 ONE_PACK = 1e6  # MB
 GOAL = 1.15
@@ -42,26 +41,39 @@ def main() -> None:
     """Print a row for each limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="of 10 steps of each kind")
-    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", help="of train.py")
     arguments = parser.parse_args()
-    if arguments.worker is not None:
-        return answer(Worker.make(arguments), arguments.rounds)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        prepare(folder, arguments.overrides)
-        cluster = stack.enter_context(rig(2, slurm=False))
-        workers = []
-        for rank in (0, 1):
-            workers.append(stack.enter_context(start(cluster, rank, folder, arguments)))
-            stack.callback(workers[-1].kill)
+    with workers_on_nodes(2, arguments.rounds, arguments.overrides) as measure:
         print("two workers of a core each on simulated nodes; ms, the slower worker's median")
         print("".join(f"{name:>14}" for name in ("Mbit/s", *COLUMNS, "/ larger")), flush=True)
         for limit in LIMITS:
+            print_row(limit, measure(limit))
+
+
+@contextmanager
+def workers_on_nodes(
+    count: int, rounds: int, overrides: list[str]
+) -> Iterator[Callable[[int], dict[str, float]]]:
+    """Workers on nodes of their own; yields what measures at a limit in Mbit/s, 0 for none.
+
+    It returns milliseconds by name, of the slowest worker, and the bytes of the gradients.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        prepare(folder, overrides)
+        cluster = stack.enter_context(rig(count, slurm=False))
+        workers = []
+        for rank in range(count):
+            options = [f"--worker={rank}/{count}", f"--folder={folder}", f"--rounds={rounds}"]
+            workers.append(stack.enter_context(start(cluster, rank, folder, options, overrides)))
+            stack.callback(workers[-1].kill)
+
+        def measure(limit: int) -> dict[str, float]:
             cluster.limit(limit)
             found = ask(workers, folder)
-            print_row(limit, {name: max(of[name] for of in found) for name in found[0]})
+            return {name: max(of[name] for of in found) for name in found[0]}
+
+        yield measure
 
 
 def print_row(limit: int, found: dict[str, float]) -> None:
@@ -80,12 +92,11 @@ def prepare(folder: Path, overrides: list[str]) -> None:
 
 
 def start(
-    cluster: Rig, rank: int, folder: Path, arguments: argparse.Namespace
+    cluster: Rig, rank: int, folder: Path, options: list[str], overrides: list[str]
 ) -> subprocess.Popen[str]:
     """A worker on its node, which measures at each line that it reads."""
-    options = [f"--worker={rank}", f"--folder={folder}", f"--rounds={arguments.rounds}"]
     return subprocess.Popen(
-        cluster.on(f"n{rank + 1}", sys.executable, __file__, *options, *arguments.overrides),
+        cluster.on(f"n{rank + 1}", sys.executable, __file__, *options, *overrides),
         cwd=REPOSITORY,
         env={**environment(), "TF_CPP_MIN_LOG_LEVEL": "2"},
         stdin=subprocess.PIPE,
@@ -116,31 +127,30 @@ Step = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Worker:
-    """One of the two, with its steps, all compiled."""
+    """One of them, with its steps, all compiled."""
 
     setup: Any
     batches: Iterator[Any]  # of its share
-    steps: dict[str, Step]  # of both workers together
+    steps: dict[str, Step]  # of all workers together
     alone_batches: Iterator[Any]
     alone: Step
 
     @classmethod
     def make(cls, arguments: argparse.Namespace) -> Worker:
-        """As a worker of `train.py parallel=data nodes=2` is made."""
+        """As a worker of `train.py parallel=data nodes=...` is made."""
+        rank, count = map(int, arguments.worker.split("/"))
+        addresses = [f"10.99.0.{index + 1}:7700" for index in range(count)]
         os.environ["TF_CONFIG"] = json.dumps(
-            {
-                "cluster": {"worker": ADDRESSES},
-                "task": {"type": "worker", "index": arguments.worker},
-            }
+            {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
         )
         from unet3d.config.compose import compose_config
         from unet3d.distributed.worker import WorkerContext
         from unet3d.training.setup import make_setup
 
         settings = [f"output_dir={arguments.folder}", "tracking=none", "threads=1"]
-        settings += ["data.workers=1", "parallel=data", "nodes=2", "epochs=1000"]
+        settings += ["data.workers=1", "parallel=data", f"nodes={count}", "epochs=1000"]
         config = compose_config([*settings, *arguments.overrides])
-        setup = make_setup(config, WorkerContext(arguments.worker, workers=2))
+        setup = make_setup(config, WorkerContext(rank, workers=count))
         from unet3d.training.batches import distributed_batches
 
         alone = alone_setup(setup)
@@ -187,7 +197,7 @@ def alone_setup(setup: Any) -> Any:
     from unet3d.training.schedule import make_schedule
     from unet3d.training.state import make_state
 
-    share = setup.config.batch_size // 2
+    share = setup.config.batch_size // setup.worker.workers
     config = replace(setup.config, batch_size=share, nodes=1)
     model = build_model(
         config.model,
@@ -230,5 +240,15 @@ def answer(worker: Worker, rounds: int) -> None:
     os._exit(0)  # TensorFlow's server has no end of its own
 
 
+def serve() -> None:
+    """What each worker's process runs."""
+    parser = argparse.ArgumentParser()
+    for option in ("--worker", "--folder", "--rounds"):
+        parser.add_argument(option, type=int if option == "--rounds" else str)
+    parser.add_argument("overrides", nargs="*")
+    arguments = parser.parse_args()
+    answer(Worker.make(arguments), arguments.rounds)
+
+
 if __name__ == "__main__":
-    main()
+    serve() if any(text.startswith("--worker") for text in sys.argv) else main()

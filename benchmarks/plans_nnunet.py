@@ -2,7 +2,8 @@
 
 Made once, by a Python that has nnunetv2 (2.8.1 was used, with torch and
 dynamic-network-architectures): `python benchmarks/plans_nnunet.py tests/planning/nnunet_plans`
-writes <name>_fingerprint.json, which its planner got, and <name>.json, which it made of that.
+writes <name>_fingerprint.json, which its planners got, and what they made of that: <name>.json,
+and <name>_resenc_m.json and <name>_resenc_l.json by the presets of residual encoders.
 """
 
 from __future__ import annotations
@@ -40,11 +41,16 @@ def fingerprint(name: str) -> dict[str, Any]:
     }
 
 
-def plans(found: dict[str, Any]) -> dict[str, Any]:
-    """The 3d_fullres plans of nnU-Net's own planner."""
+def plans(found: dict[str, Any], preset: str = "") -> dict[str, Any]:
+    """The 3d_fullres plans of nnU-Net's own planner. preset: M or L, of a residual encoder."""
     from nnunetv2.experiment_planning.experiment_planners import default_experiment_planner as own
+    from nnunetv2.experiment_planning.experiment_planners.residual_unets import (
+        residual_encoder_unet_planners as residual,
+    )
 
-    class Planner(own.ExperimentPlanner):
+    base = getattr(residual, f"nnUNetPlannerResEnc{preset}") if preset else own.ExperimentPlanner
+
+    class Planner(base):  # type: ignore[misc, valid-type]
         def __init__(self) -> None:
             own.isfile = lambda _: True
             own.load_json = lambda path: description if "dataset.json" in path else measured
@@ -88,8 +94,10 @@ def main(folder: Path) -> None:
     for name in DATA_SETS:
         found = fingerprint(name)
         (folder / f"{name}_fingerprint.json").write_text(json.dumps(found))
-        text = json.dumps(plans(found), default=lambda value: value.tolist())
-        (folder / f"{name}.json").write_text(text + "\n")
+        for preset in ("", "M", "L"):
+            text = json.dumps(plans(found, preset), default=lambda value: value.tolist())
+            suffix = f"_resenc_{preset.lower()}" if preset else ""
+            (folder / f"{name}{suffix}.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,18 @@ if machine.nvidia_cards():
 # Ray reads it once a process: a test that set it would decide for those after it. Without it the
 # file of a token, which any cluster may have left, would.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+machine.collect_rarely()
+# They start processes that wait for each other: a machine that stands still for a minute fails one.
+WITH_PROCESSES = ("e2e", "faults", "rig")
 LOGGERS = (logging.getLogger(), logging.getLogger("unet3d"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A second attempt, which the summary counts as a rerun, for tests of real processes alone."""
+    for item in items:
+        random = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        if item.path.parent.name in WITH_PROCESSES and not random:
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(autouse=True)

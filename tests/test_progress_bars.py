@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
 
 import pytest
+from rich.console import Console
 
 from unet3d import progress_bars
-from unet3d.progress_bars import bytes_bar, case_bar, epoch_bar
+from unet3d.progress_bars import StepBar, bytes_bar, case_bar, epoch_bar
 
 
 @pytest.fixture
@@ -72,3 +74,26 @@ def test_an_epoch_bar_needs_no_terminal(capsys: pytest.CaptureFixture[str]) -> N
         update(2, 0.5, 0.25)
         update(3, 0.4, 0.5)
     assert capsys.readouterr().out.strip() == ""
+
+
+def test_an_epoch_is_announced_for_a_bar_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a second and at its end, as the file may lie on a network disk."""
+    now = [100.0]
+    monkeypatch.setattr(progress_bars.time, "perf_counter", lambda: now[0])
+    said: list[tuple[str, int, int]] = []
+    with epoch_bar(2, 5, steps=4, done=0, announce=lambda *step: said.append(step)) as update:
+        for done, at in ((1, 100.5), (2, 100.9), (3, 102.0), (4, 102.1)):
+            now[0] = at
+            update(done, 1.0, 0.5)
+    assert said == [("epoch 2/5", 1, 4), ("epoch 2/5", 3, 4), ("epoch 2/5", 4, 4)]
+
+
+def test_a_bar_on_a_terminal_shows_the_epoch_it_is_given() -> None:
+    """And begins anew with the next one; with NO_COLOR it has no colour."""
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100, no_color=True)
+    with StepBar(console) as bar:
+        bar.show("epoch 1/2", 3, 4)
+        bar.show("epoch 2/2", 1, 4, "loss 0.500")
+    shown = out.getvalue().split("epoch 2/2")[-1]
+    assert "1/4 loss 0.500" in shown and "\x1b[3" not in shown

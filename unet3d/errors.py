@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LINE = 200  # characters that are kept of a line of another library
+
 
 class RunError(RuntimeError):
     """A run that cannot start or go on; the message says why and what to type."""
@@ -45,4 +47,4 @@ FINAL_ERRORS = (ConfigError, DataError, RunError)  # that come again however oft
 def in_a_line(error: Exception) -> str:
     """The kind of an error and the first line of what it says."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {lines[0][:LINE]}" if lines else type(error).__name__

@@ -108,16 +108,23 @@ def exclusive_lock(path: Path, busy: Callable[[], None]) -> Iterator[None]:
 
 def remove_stale(parent: Path) -> int:
     """Remove what dead processes left in `parent`; returns the number of entries removed."""
-    removed = 0
+    stale = stale_entries(parent)
+    for entry in stale:
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+    return len(stale)
+
+
+def stale_entries(parent: Path) -> list[Path]:
+    """What dead processes left in `parent`: half-written files and folders."""
+    found = []
     for entry in list(parent.iterdir()) if parent.is_dir() else []:
         match = TEMPORARY.match(entry.name)
         if match and entry.name not in _active and _left_over(entry, match):
-            if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
-            removed += 1
-    return removed
+            found.append(entry)
+    return found
 
 
 def _left_over(entry: Path, match: re.Match[str]) -> bool:

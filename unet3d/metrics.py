@@ -30,6 +30,17 @@ def dice(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     )
 
 
+def predicted(truth: Any, logits: Any, exclusive: bool, ignores: bool = False) -> Any:
+    """The segmentation of a batch, as `batch_dice_counts` counts it; float32, in {0, 1}."""
+    import tensorflow as tf
+
+    if exclusive:
+        mask = tf.one_hot(tf.argmax(logits, axis=-1), truth.shape[-1], dtype=tf.float32)
+    else:
+        mask = tf.cast(logits > 0, tf.float32)
+    return mask * tf.cast(truth[..., :1] >= 0, tf.float32) if ignores else mask
+
+
 def batch_dice_counts(truth: Any, logits: Any, exclusive: bool, ignores: bool = False) -> Counts:
     """Voxel counts of a batch, to be summed over batches and replicas (TensorFlow).
 
@@ -42,12 +53,8 @@ def batch_dice_counts(truth: Any, logits: Any, exclusive: bool, ignores: bool = 
     import tensorflow as tf
 
     truth = tf.cast(truth, tf.float32)
-    if exclusive:
-        prediction = tf.one_hot(tf.argmax(logits, axis=-1), truth.shape[-1], dtype=tf.float32)
-    else:
-        prediction = tf.cast(logits > 0, tf.float32)
+    prediction = predicted(truth, logits, exclusive, ignores)
     if ignores:
-        prediction *= tf.cast(truth[..., :1] >= 0, tf.float32)
         truth = tf.maximum(truth, 0)
 
     def total(mask: Any) -> Any:

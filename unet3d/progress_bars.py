@@ -26,6 +26,7 @@ from rich.progress import (
 log = logging.getLogger(__name__)
 LINE_SECONDS = 30.0  # between two lines of case_bar
 LINE_SHARE = 0.1  # of the whole between two lines of bytes_bar
+ANNOUNCE_SECONDS = 1.0  # between two calls for a bar in another process
 LINE_BYTES = 100_000_000  # between two lines of bytes_bar where the whole is unknown
 
 
@@ -102,31 +103,70 @@ def bytes_bar(label: str, total: int | None, done: int = 0) -> Iterator[Callable
     yield advance
 
 
+class StepBar:
+    """A context manager: the bar of a training's steps, drawn where there is a terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[measured]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.progress.add_task("", total=None, measured="", visible=False)
+        self.shown = ""
+
+    def show(self, epoch: str, done: int, steps: int, measured: str = "") -> None:
+        """How far an epoch is; another one begins the bar, and its time, anew."""
+        if epoch != self.shown:
+            self.shown = epoch
+            self.progress.reset(self.task, total=steps, completed=done, visible=True)
+        self.progress.update(self.task, description=epoch, completed=done, measured=measured)
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+
 @contextmanager
 def epoch_bar(
-    epoch: int, epochs: int, steps: int, done: int
+    epoch: int,
+    epochs: int,
+    steps: int,
+    done: int,
+    announce: Callable[[str, int, int], None] | None = None,
 ) -> Iterator[Callable[[int, float, float], None]]:
-    """Yields a function to call after each step: (steps done, mean loss, Dice so far)."""
-    console = Console()
-    progress = Progress(
-        TextColumn(f"epoch {epoch}/{epochs}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[measured]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    task = progress.add_task("", total=steps, completed=done, measured="")
+    """Yields a function to call after each step: (steps done, mean loss, Dice so far).
+
+    announce: called with (epoch, steps done, steps) every second, for a bar elsewhere.
+    """
+    name = f"epoch {epoch}/{epochs}"
     last = time.perf_counter()
+    announced = 0.0
+    with StepBar() as bar:
+        bar.show(name, done, steps)
 
-    def update(done: int, loss: float, dice: float) -> None:
-        nonlocal last
-        now = time.perf_counter()
-        measured = f"loss {loss:.3f}  dice {dice:.3f}  {1000 * (now - last):.0f} ms/step"
-        last = now
-        progress.update(task, completed=done, measured=measured)
+        def update(done: int, loss: float, dice: float) -> None:
+            nonlocal last, announced
+            now = time.perf_counter()
+            measured = f"loss {loss:.3f}  dice {dice:.3f}  {1000 * (now - last):.0f} ms/step"
+            last = now
+            bar.show(name, done, steps, measured)
+            if announce is not None and (now - announced > ANNOUNCE_SECONDS or done == steps):
+                announced = now
+                announce(name, done, steps)
 
-    with progress:
         yield update

@@ -76,6 +76,11 @@ class RunFolder:
         return self.checkpoints / "best.weights.h5"
 
     @property
+    def case_scores(self) -> Path:
+        """Loss and Dice of each validation case with the best weights."""
+        return self.path / "validation.csv"
+
+    @property
     def half_written(self) -> list[Path]:
         """What kills of earlier versions have left among the checkpoints."""
         patterns = (".last.npz.*.tmp", ".best.weights.h5")
@@ -105,6 +110,11 @@ class RunFolder:
     def trace(self) -> Path:
         """The folder of a profile, for TensorBoard."""
         return self.path / "trace"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
 
 
 def run_folder(output_dir: str | Path, run_id: str) -> RunFolder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
@@ -11,7 +11,10 @@ from hydra_plugins.hydra_ray_launcher.ray_launcher import RayLauncher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
-    from unet3d.config.schema import SweepRunConfig
+    from unet3d.config.schema import SweepConfig, SweepRunConfig
+    from unet3d.sweep.race_search import RaceSearch
+    from unet3d.sweep.sweep_folder import SweepFolder
+    from unet3d.sweep.trial import Trial
 
 
 class RayTrialLauncher(RayLauncher):
@@ -21,28 +24,37 @@ class RayTrialLauncher(RayLauncher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the trials; those that an earlier sweep of the name has finished do not run again."""
-        from unet3d.sweep.configurations import repeated
+        from unet3d.sweep.configurations import SEED, check_race, repeated
         from unet3d.sweep.plan import SweepPlan
         from unet3d.sweep.run import run_sweep
-        from unet3d.sweep.search import GridSearch, longest_first
+        from unet3d.sweep.search import GridSearch, Search, longest_first
         from unet3d.sweep.trial import Trial, make_name, split_override, swept_keys
 
-        all_overrides = repeated(job_overrides, self.compose(job_overrides[0]).sweep)
+        settings = self.compose(job_overrides[0]).sweep
+        check_race(settings)
+        all_overrides = repeated(job_overrides, settings)
         lists = [filter_overrides(list(overrides)) for overrides in all_overrides]
         swept = swept_keys(lists)
+        if settings.racing and SEED not in swept:  # with which it may go on
+            swept.append(SEED)
         configs = [self.compose(overrides) for overrides in all_overrides]
+
+        def make_trial(number: int, overrides: Sequence[str], config: SweepRunConfig) -> Trial:
+            own = {k: v for k, v in map(split_override, overrides) if k in swept}
+            return Trial(number, tuple(overrides), own, plain(config), own_folder(self.config))
+
         trials = [
-            Trial(
-                number,
-                tuple(overrides),
-                {k: v for k, v in map(split_override, overrides) if k in swept},
-                plain(config),
-                own_folder(self.config),
-            )
+            make_trial(number, overrides, config)
             for number, (overrides, config) in enumerate(
                 zip(lists, configs, strict=True), start=initial_job_idx
             )
         ]
+
+        def make_search(folder: SweepFolder) -> Search:
+            if settings.racing:
+                return self.race(job_overrides, settings, trials, make_trial, folder)
+            return GridSearch(longest_first(trials), config.sweep)
+
         config = configs[0]
         name = config.sweep.name or make_name(swept, " ".join(sorted(t.key for t in trials)))
         results = run_sweep(
@@ -52,7 +64,7 @@ class RayTrialLauncher(RayLauncher):
                 swept=swept,
                 trials=trials,
                 total=len(trials),
-                make_search=lambda folder: GridSearch(longest_first(trials), config.sweep),
+                make_search=make_search,
                 **self.ray_settings(),
             )
         )
@@ -65,18 +77,51 @@ class RayTrialLauncher(RayLauncher):
             for trial, overrides in zip(trials, lists, strict=True)
         ]
 
+    def race(
+        self,
+        configurations: Sequence[Sequence[str]],
+        settings: SweepConfig,
+        trials: Sequence[Trial],
+        make_trial: Callable[[int, Sequence[str], SweepRunConfig], Trial],
+        folder: SweepFolder,
+    ) -> RaceSearch:
+        """The trials as a race, in which further seeds are composed as they are needed."""
+        from unet3d.sweep.configurations import configuration_name, most_seeds, repeats_of
+        from unet3d.sweep.race_search import RaceSearch
+
+        count, folds = len(configurations), settings.folds or 1
+
+        def trial_of(at: int, fold: int, seed: int) -> Trial:
+            place = (seed * folds + fold) * count + at
+            if place < len(trials):
+                return trials[place]
+            overrides = repeats_of(configurations[at], settings, seed)[fold]
+            number = trials[0].number + place
+            return make_trial(number, filter_overrides(list(overrides)), self.compose(overrides))
+
+        names = [configuration_name(trial.swept) for trial in trials[:count]]
+        most = most_seeds(settings)
+        return RaceSearch(names, trial_of, folds, settings.seeds, most, folder.race)
+
     def compose(self, overrides: Sequence[str]) -> SweepRunConfig:
         """The typed settings of one trial. Raises ConfigError, as train.py does."""
         from unet3d.config.compose import to_config
+        from unet3d.config.composed_plans import with_composed_plans
         from unet3d.config.schema import SweepRunConfig
 
         assert self.hydra_context is not None and self.config is not None
-        loader = self.hydra_context.config_loader
-        composed = loader.load_sweep_config(self.config, list(overrides))
-        OmegaConf.set_readonly(composed, False)
-        with open_dict(composed):
-            del composed["hydra"]
-        config = to_config(composed)
+        loader, master = self.hydra_context.config_loader, self.config
+
+        def compose(complete: list[str]) -> DictConfig:
+            composed = loader.load_sweep_config(master, complete)
+            OmegaConf.set_readonly(composed, False)
+            with open_dict(composed):
+                del composed["hydra"]
+            return composed
+
+        own = list(overrides)
+        name = master.hydra.job.config_name
+        config = to_config(with_composed_plans(compose(own), name, own, loader, compose))
         assert isinstance(config, SweepRunConfig)
         return config
 

@@ -36,11 +36,13 @@ class OptunaSweeper(Sweeper):
         """Search sweep.trials times; returns how each trial of this command ended."""
         from hydra_plugins.unet3d_sweep.launcher import RayTrialLauncher, own_folder, plain
         from unet3d.errors import ConfigError
+        from unet3d.sweep.configurations import FOLD, SEED, check_race, repeats, repeats_of
         from unet3d.sweep.plan import SweepPlan
+        from unet3d.sweep.repeated_search import RepeatedSearch
         from unet3d.sweep.run import run_sweep
-        from unet3d.sweep.search import OptunaSearch, make_study
+        from unet3d.sweep.search import OptunaSearch, Search, make_study
         from unet3d.sweep.sweep_folder import SweepFolder
-        from unet3d.sweep.trial import Trial, make_name
+        from unet3d.sweep.trial import Trial, make_name, split_override
 
         launcher = self.launcher
         if not isinstance(launcher, RayTrialLauncher):
@@ -74,27 +76,45 @@ class OptunaSweeper(Sweeper):
 
         corners = [make_trial(0, {k: end(d) for k, d in searched.items()}) for end in (_low, _high)]
         config = launcher.compose(corners[0].overrides)
-        if config.sweep.folds is not None or config.sweep.seeds > 1:
+        settings = config.sweep
+        if settings.racing:
             raise ConfigError(
-                "sweep.folds, sweep.seeds: are of grids; leave out hydra/sweeper=optuna, or type "
-                "data.fold= and seed="
+                "sweep.racing: is of grids; leave out hydra/sweeper=optuna, or type "
+                "sweep.early_stopping=asha in its place"
             )
+        check_race(settings)
+        several = repeats(settings)
+        each = len(repeats_of(corners[0].overrides, settings))
+
+        def repeat(proposal: Trial) -> list[Trial]:
+            found = []
+            for at, overrides in enumerate(repeats_of(proposal.overrides, settings)):
+                added = dict(map(split_override, overrides[len(proposal.overrides) :]))
+                varied = {k: v for k, v in added.items() if k in (FOLD, SEED)}
+                composed = plain(launcher.compose(overrides))
+                number, own = proposal.number * each + at, {**proposal.swept, **varied}
+                one = Trial(number, tuple(overrides), own, composed, own_folder(self.config))
+                found.append(one)
+            return found
+
         swept = list(corners[0].swept)
         space = " ".join(f"{key}={searched[key]}" for key in sorted(searched))
         name = config.sweep.name or make_name(swept, space + corners[0].key)
 
-        def make_search(folder: SweepFolder) -> OptunaSearch:
-            url = config.sweep.storage or f"sqlite:///{folder.study}"
-            study = make_study(config.sweep, name, url)
-            return OptunaSearch(study, searched, make_trial, config.sweep.trials)
+        def make_search(folder: SweepFolder) -> Search:
+            url = settings.storage or f"sqlite:///{folder.study}"
+            study = make_study(settings, name, url)
+            found = OptunaSearch(study, searched, make_trial, settings.trials)
+            return RepeatedSearch(found, repeat, each, settings) if several else found
 
+        known = [one for corner in corners for one in repeat(corner)] if several else corners
         return run_sweep(
             SweepPlan(
                 config=config,
                 name=name,
                 swept=swept,
-                trials=corners,
-                total=config.sweep.trials,
+                trials=known,
+                total=settings.trials * each,
                 make_search=make_search,
                 **launcher.ray_settings(),
             )

@@ -54,6 +54,10 @@ def test_regions_on_the_command_line_replace_the_data_sets() -> None:
     assert compose_config(
         ["data=msd", "data.root=x", "data.regions={lesion:[1,2]}"]
     ).data.regions == {"lesion": [1, 2]}
+    own = ["data.labels={1:a,2:b}", "data.labels={7:c}"]
+    shares = ["data.foreground_shares={1:1}", "data.foreground_shares={2:1}"]
+    data = compose_config(["data=msd", "data.root=x", *own, *shares]).data
+    assert data.labels == {7: "c"} and data.foreground_shares == {2: 1}
 
 
 def test_conf_states_what_differs_from_the_schema() -> None:

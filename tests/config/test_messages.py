@@ -27,7 +27,7 @@ from unet3d.errors import ConfigError
         ),
         (
             ["model=unt"],
-            "model: 'unt' does not exist; choose one of mednext, own, resunet, ",
+            "model: 'unt' does not exist; choose one of mednext, own, resenc, ",
         ),
         (["parallel=other"], "parallel: 'other' does not exist; choose one of"),
         (["lr=abc"], "lr: 'abc' does not fit; it must be a number"),

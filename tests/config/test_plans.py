@@ -61,6 +61,16 @@ def test_plans_of_earlier_versions_and_inherited_ones(tmp_path) -> None:
     assert replace(before.data, plans=None) == replace(now.data, plans=None)
 
 
+def test_plans_of_a_residual_encoder_choose_its_network() -> None:
+    """With its blocks a level; a network that is typed is kept."""
+    plans = f"data.plans={PLANS / 'prostate_mr_resenc_m.json'}"
+    config = compose_config(["experiment=nnunet", plans])
+    assert config.model.name == "resenc" and config.model.filters == 32
+    assert config.model.blocks == [1, 3, 4, 6, 6, 6, 6][: config.model.depth + 1]
+    typed = compose_config([plans, "model=unet3d"])
+    assert typed.model.name == "unet3d" and typed.model.strides == config.model.strides
+
+
 def changed(**changes: Any) -> str:
     plans = json.loads((PLANS / "liver_ct.json").read_text())
     plans["configurations"]["3d_fullres"] |= changes

@@ -64,7 +64,7 @@ def test_help_has_every_setting_with_the_value_of_the_default_run() -> None:
                 name == "sweep" or not of_sweep
             ), key
         assert any(line.startswith("  data.patch=[48,48,48] ") for line in lines)
-        assert "  model: mednext, own, resunet, segresnet, unet3d*" in lines
+        assert "  model: mednext, own, resenc, resunet, segresnet, unet3d*" in lines
         assert max(map(len, lines)) <= 100
 
 

@@ -40,6 +40,23 @@ def test_a_recipe_is_printed_written_and_taken_over(
     assert "recipe.yaml: must map settings to values" in capsys.readouterr().err
 
 
+def test_a_residual_encoder_as_nnunet_plans_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Patch and batch of its own count of values, of the preset that the recipe names."""
+    write_dataset(tmp_path / "raw", cases=3)
+    base = ["data=msd", f"data.root={tmp_path / 'raw'}", f"output_dir={tmp_path}"]
+    preset, output = "experiment=nnunet_resenc_m", tmp_path / "recipe.yaml"
+    own = [preset, "model.filters=2", "data.spacing=[1,1,1]", "budget=nnunet"]
+    main(["plan", *base, *own, f"output={output}"])
+    found = yaml.safe_load(output.read_text())
+    assert found["experiment"] == "nnunet_resenc_m"
+    assert found["batch_size"] == 3  # as many as three volumes have patches
+    assert "here; patch and batch are nnU-Net's for a GPU of 8 GB" in capsys.readouterr().out
+    config = compose_config([*base, f"data.plans={output}"])
+    assert config.model.name == "resenc" and config.data.patch_memory == 8
+
+
 def test_no_memory_for_any_patch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line says how much there is, and what to type."""
     write_dataset(tmp_path / "raw", cases=3)
@@ -47,3 +64,6 @@ def test_no_memory_for_any_patch(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         main(["plan", *base, "model.filters=2", "data.patch_memory=1e-6"])
     assert "data.patch: no patch of a volume of 7x9x7 voxels fits" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["plan", *base, "model.filters=2"])
+    assert "a volume of 7x9x7 voxels is too small to be pooled" in capsys.readouterr().err

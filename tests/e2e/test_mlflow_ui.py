@@ -14,8 +14,9 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.e2e.browser import Page, browser, needs_chromium
-from tests.e2e.commands import SMALL, free_port, start
-from tests.e2e.test_train import stop, wait_until_up
+from tests.e2e.commands import REPOSITORY, SMALL, free_port, start
+from tests.e2e.test_train import stop
+from unet3d.cli import main
 
 pytestmark = needs_chromium
 PICTURES = os.environ.get("UNET3D_SCREENSHOTS")  # docs/images: pictures of a longer sweep go there
@@ -39,9 +40,14 @@ return colours.filter((value, place) => place % 4 == 3 && value > 0).length;
 
 @dataclass(frozen=True)
 class Sweep:
-    """A finished sweep, and the address where MLflow shows it."""
+    """A finished sweep, and what `unet3d ui` opens of it.
 
-    address: str
+    table: the runs of the experiment, as MLflow shows them without a view of ours.
+    """
+
+    folder: Path
+    opened: str
+    table: str
     parent: str
     trials: dict[str, str]  # name: run id
     dice: dict[str, float]
@@ -49,36 +55,40 @@ class Sweep:
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
-    """Four trials on Ray, then `mlflow ui` on their store, as the README says it."""
+    """Four trials on Ray, then `unet3d ui` on their store, as the README says it."""
     folder = tmp_path_factory.mktemp("sweep")
     settings = ("lr=1e-3,1e-2", "model.norm=batch,group", "tracking.system_metrics=false")
+    settings = (*settings, "sweep.name=x")
     command = start(folder, *settings, *EPOCHS, base=("-m", *SMALL), program="sweep.py")
     assert command.wait(timeout=300) == 0, (folder / "output").read_text()
-    port = free_port()
-    server = serve(folder, port)
+    assert "compare: unet3d ui sweep=x" in (folder / "output").read_text()
+    server = serve(folder)
     try:
-        wait_until_up(port)
-        yield recorded(folder, f"http://127.0.0.1:{port}")
+        shown = server.stdout.readline().strip() if server.stdout else ""
+        while "/#/" not in shown and server.poll() is None and server.stdout:
+            shown = server.stdout.readline().strip()
+        yield recorded(folder, shown)
     finally:
         stop(server)
 
 
-def serve(folder: Path, port: int) -> subprocess.Popen[str]:
-    """`mlflow ui` in the sweep's folder."""
-    store = ("--backend-store-uri", "sqlite:///outputs/mlflow.db")
+def serve(folder: Path) -> subprocess.Popen[str]:
+    """`unet3d ui sweep=x` in the sweep's folder."""
+    ui = ("ui", "sweep=x", "open=false", f"port={free_port()}")
     return subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "ui", *store, "--workers", "1", "--port", str(port)],
+        [sys.executable, "-m", "unet3d.cli", *ui],
         cwd=folder,
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         text=True,
     )
 
 
-def recorded(folder: Path, address: str) -> Sweep:
+def recorded(folder: Path, opened: str) -> Sweep:
     """What the store holds."""
+    address = opened.partition("/#/")[0]
     client = MlflowClient(f"sqlite:///{folder / 'outputs' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("unet3d")
     assert experiment is not None
@@ -86,6 +96,8 @@ def recorded(folder: Path, address: str) -> Sweep:
     trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     (parent,) = {run.data.tags["mlflow.parentRunId"] for run in trials}
     return Sweep(
+        folder,
+        opened,
         f"{address}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning",
         parent,
         {run.info.run_name: run.info.run_id for run in trials},
@@ -100,7 +112,7 @@ def row(run_id: str) -> str:
 
 def open_trials(page: Page, sweep: Sweep) -> None:
     """Open the table of runs and the sweep in it; close what MLflow lays over it."""
-    page.driver.get(sweep.address)
+    page.driver.get(sweep.table)
     page.find(row(sweep.parent))
     for button in page.visible('//button[@aria-label="Close"]'):
         button.click()
@@ -150,6 +162,37 @@ def keep_picture(page: Page, name: str) -> None:
     """A picture for the documents, without MLflow's side bar."""
     if PICTURES:
         page.find("//main").screenshot(str(Path(PICTURES) / name))
+
+
+def test_ui_opens_on_the_comparison_of_a_sweep(tmp_path: Path, sweep: Sweep) -> None:
+    """From `unet3d ui sweep=x` to the parallel coordinates over what was swept, without a click."""
+    with browser(tmp_path) as page:
+        page.driver.get(sweep.opened)
+        axes = plotted(page)
+        assert {"lr", "model.norm", "val/dice"} <= axes.keys()
+        assert sorted(axes["val/dice"]) == pytest.approx(sorted(sweep.dice.values()))
+        page.until(lambda driver: driver.execute_script(PIXELS) > 1000, "the plot has lines")
+
+
+def test_the_table_of_runs_has_the_columns_that_matter(
+    tmp_path: Path,
+    sweep: Sweep,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`page=table` finds the server that runs, and shows val/dice and what was swept at once."""
+    monkeypatch.chdir(sweep.folder)
+    main(["ui", "sweep=x", "page=table", "open=false"])
+    address = capsys.readouterr().out.strip()
+    assert address.startswith(sweep.opened.partition("/#/")[0])
+    with browser(tmp_path) as page:
+        page.driver.get(address)
+        page.find(row(sweep.parent))
+        for button in page.visible('//button[@aria-label="Close"]'):
+            button.click()
+        for heading in ("val/dice", "lr", "model.norm"):
+            page.find(f'//*[@role="columnheader"]//*[text()="{heading}"]')
+        keep_picture(page, "mlflow_runs.png")
 
 
 def test_trials_are_found_under_their_sweep(tmp_path: Path, sweep: Sweep) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -11,14 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import REPOSITORY, only_run
+from tests.e2e.commands import REPOSITORY
 
 Command = Callable[..., str]
-PRESET = """\
-# @package _global_
-defaults: [smoke]
-lr: 0.005
-"""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +42,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
 
 
 def run(words: list[str], folder: Path | None = None) -> str:
-    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    clean = {**os.environ, "PYTHONPATH": str(folder or "")}  # where a project has its network
     done = subprocess.run(
         words,
         cwd=folder,
@@ -59,20 +56,29 @@ def run(words: list[str], folder: Path | None = None) -> str:
     return done.stdout
 
 
-def test_a_pip_user_sweeps_trains_on_reports_and_predicts(tmp_path: Path, command: Command) -> None:
-    """With a preset of their own; the commands that are shown are those that they can type."""
-    preset = tmp_path / "own" / "experiment" / "mine.yaml"
-    preset.parent.mkdir(parents=True)
-    preset.write_text(PRESET)
-    own = ("--config-dir", str(tmp_path / "own"))
-    search = ("lr=1e-2", "sweep.name=s", "tracking.system_metrics=false")
-    told = command(tmp_path, "sweep", *own, "-m", "experiment=mine", *search)
-    assert f"best: unet3d train {' '.join(own)} experiment=mine lr=0.01" in told, told
-    run_id = only_run(tmp_path).name
-    told = command(tmp_path, "train", f"resume={run_id}", "epochs=2")
-    assert "resumed after step" in told and "epoch 2/2" in told, told
-    assert "index.html" in command(tmp_path, "report", "sweep=s")
-    (scan,) = [*(tmp_path / "outputs" / "phantom_smoke" / "imagesTr").glob("*.nii.gz")][:1]
-    command(tmp_path, "predict", f"run={run_id}", f"input={scan}", "output=seg.nii.gz")
-    assert (tmp_path / "seg.nii.gz").is_file()
+def test_a_pip_user_does_what_the_readme_of_a_new_project_says(
+    tmp_path: Path, command: Command
+) -> None:
+    """`unet3d init`, and each line of its README; shown commands are those they can type."""
+    command(tmp_path, "init", "mine")
+    project = tmp_path / "mine"
+    said = {words[1]: words[2:] for words in commands_of(project / "README.md")}
+    assert [*said] == ["train", "sweep", "predict", "runs", "ui"]
+    shown = command(project, "train", *said["train"])
+    assert "nets.build on" in shown and "epoch 2/2" in shown, shown
+    shown = command(project, "sweep", *said["sweep"])
+    best = r"best: unet3d train --config-dir \S+/mine/conf experiment=first \S*model.params.width="
+    assert re.search(best, shown), shown
+    assert "index.html" in command(project, "report", "sweep=widths")
+    command(project, "predict", *said["predict"])
+    assert (project / "seg.nii.gz").is_file()
+    shown = command(project, "runs", *said["runs"])
+    assert shown.count("FINISHED") == 4, shown  # three runs and the sweep
     assert "unet3d train parallel=data nodes=4" in command(tmp_path, "train", "--help")
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """The commands in the code blocks of a page."""
+    (_, *blocks) = page.read_text().split("```\n")
+    lines = [line for block in blocks[::2] for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith("unet3d ")]

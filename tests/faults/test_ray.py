@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -108,7 +110,9 @@ def test_a_start_that_a_busy_machine_fails_is_tried_again(
         with local_ray(SETTINGS):
             pass
     else:
-        with pytest.raises(RunError, match=r"did not start .* in 3 attempts \(The .*\. This\)"):
+        with pytest.raises(
+            RunError, match=r"did not start .* in 3 attempts \(Exception: The .*\. This\)"
+        ):
             local_ray(SETTINGS).__enter__()
     assert len(tried) == 3
 
@@ -164,6 +168,10 @@ def test_training_goes_on_with_a_new_ray(tmp_path: Path, kind: str) -> None:
         assert "epoch 8/8" in told and only_run(tmp_path)
 
 
+def _ended(run: Path) -> dict[str, Any]:
+    return json.loads((run / "state.json").read_text())
+
+
 @pytest.mark.parametrize("kind", ["sweep", "data"])
 def test_a_lost_head_of_another_cluster_is_one_line(tmp_path: Path, kind: str) -> None:
     """Ray would wait a minute, then abort the command. What runs on the nodes saves and resumes."""
@@ -189,4 +197,5 @@ def test_a_lost_head_of_another_cluster_is_one_line(tmp_path: Path, kind: str) -
         else:
             assert line.endswith("; the same command resumes the sweep")
         for run in (tmp_path / "outputs" / "runs").iterdir():
-            until(lambda run=run: "all saved" in (run / "state.json").read_text(), 60)
+            until(lambda run=run: _ended(run)["status"] != "RUNNING", 120)
+            assert "all saved" in _ended(run)["reason"], (_ended(run), told)

@@ -94,7 +94,9 @@ def test_a_server_left_by_a_dead_command_is_replaced(
     _wait(lambda: _listens(port))
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    identity = module._identity(gone.pid, port) | {"starter": [gone.pid, 1.0]}
+    identity = module._identity(gone.pid, port, f"http://127.0.0.1:{port}") | {
+        "starter": [gone.pid, 1.0]
+    }
     file = tmp_path / SERVER_FILE.format(port=port)
     file.write_text(json.dumps(identity))
     monkeypatch.setattr(module, "_server_command", lambda *_: served)

@@ -27,7 +27,7 @@ def float32_policy() -> Iterator[None]:
     keras.config.set_dtype_policy("float32")
 
 
-NAMES = ["unet3d", "resunet", "segresnet", "mednext"]
+NAMES = ["unet3d", "resunet", "resenc", "segresnet", "mednext"]
 FIRST = {"unet3d": "enc0_0_conv"}  # layer; of the others a stem
 
 
@@ -129,6 +129,18 @@ def test_parameters_are_those_of_the_papers_code() -> None:
     assert build_model(segresnet, channels=1, outputs=2, seed=0).count_params() == 1_176_186
     mednext = build_model(compose_config(["model=mednext"]).model, channels=1, outputs=3, seed=0)
     assert round(mednext.count_params() / 1e6, 1) == 5.6
+
+
+def test_the_residual_encoder_is_nnunets() -> None:
+    """dynamic_network_architectures' ResidualEncoderUNet of 6 stages has 102,337,583 parameters.
+
+    That is without biases before norms; ours has 800 in the upsampling.
+    """
+    resenc = compose_config(["model=resenc", "model.depth=5", "data.patch=null"]).model
+    model = build_model(resenc, channels=2, outputs=3, seed=0)
+    assert model.count_params() == 102_337_583 + 800
+    assert not model.get_layer("enc5_3b_norm").gamma.numpy().any()
+    assert model.get_layer("enc5_3a_norm").gamma.numpy().all()
 
 
 def test_upsampling_is_linear_between_voxels() -> None:

@@ -12,7 +12,7 @@ from unet3d.models import build_model
 from unet3d.models.fast_inference import PairedConv3D
 
 
-@pytest.mark.parametrize("name", ["unet3d", "resunet", "segresnet"])
+@pytest.mark.parametrize("name", ["unet3d", "resunet", "resenc", "segresnet"])
 @pytest.mark.parametrize(
     ("norm", "activation", "precision", "tolerance"),
     [

@@ -69,8 +69,8 @@ def supervised(*, channels, outputs):
 @pytest.fixture(autouse=True)
 def mylab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The packages of the documentation, `mylab`, and of these tests, `theirs`."""
-    network, loss = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    for name, text in (("nets", network), ("losses", loss)):
+    network, loss, metric = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    for name, text in (("nets", network), ("losses", loss), ("metrics", metric)):
         path = tmp_path / "packages" / "mylab" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

@@ -33,7 +33,7 @@ def test_strided_convolution_counts_its_output_voxels() -> None:
     assert training_cost(model, (8, 8, 8)).flops == 2 * 4**3 * 27 * 5
 
 
-@pytest.mark.parametrize("name", ["unet3d", "resunet", "segresnet", "mednext"])
+@pytest.mark.parametrize("name", ["unet3d", "resunet", "resenc", "segresnet", "mednext"])
 def test_parameters_are_those_of_the_model(name: str) -> None:
     """Also with several outputs, merges and dropout."""
     model = build_model(

@@ -11,7 +11,6 @@ from unet3d.planning.rules import (
     LARGEST,
     choose_batch,
     choose_patch,
-    choose_spacing,
     largest_batch,
     median_size,
 )
@@ -74,16 +73,6 @@ def test_a_batch_is_the_largest_that_fits_and_comes_out_even():
     assert choose_batch(8, 2, 4, 75.0, cost) == 8
     assert choose_batch(2, 2, 100, 5.0, cost) == 2
     assert largest_batch([(100, 100, 100)] * 20, (50, 50, 50)) == 8  # 5 % of 20e6 voxels
-
-
-def test_spacing_of_a_coarse_axis_is_its_tenth_percentile():
-    """The heart in MRI: slices of 5 to 10 mm over a plane of 1.5 mm, few of them."""
-    spacings = [(1.5, 1.4, 10)] * 16 + [(1.5, 1.4, 5)] * 4
-    chosen = choose_spacing(spacings, [(200, 220, 10)] * 20)
-    assert chosen.mm == (1.5, 1.4, 5) and chosen.coarse == 2 and not chosen.uniform
-    many_slices = choose_spacing(spacings, [(200, 220, 100)] * 20)
-    assert many_slices.mm == (1.5, 1.4, 10) and many_slices.coarse is None
-    assert choose_spacing([(1, 1, 1), (1, 1, 1)], [BRAIN] * 2).uniform
 
 
 def test_median_size_is_of_each_axis():

@@ -114,3 +114,26 @@ def test_an_array_of_trials_without_ray(cluster: Rig, folder: Path) -> None:
     assert len(runs) == 2
     assert all(status(run) == "FINISHED" and len(epochs(run)) == 150 for run in runs)
     assert "seed: 5" in "".join((run / "config.yaml").read_text() for run in runs)
+
+
+def test_a_sweep_goes_on_after_it_is_queued_again(cluster: Rig, folder: Path) -> None:
+    """Two trials, a node each: stopped by Slurm's signal, both go on in the next job, once each."""
+    job = cluster.submit(
+        folder,
+        *("--nodes=2", *ONE_CORE, "examples/slurm.sbatch", "sweep.py", "-m"),
+        *("lr=1e-3,2e-3", *SMALL, "epochs=150", "tracking=none", "sweep.name=two"),
+    )
+    log = folder / f"slurm-{job}.out"
+    wait_for(log, "trial 1 (lr=0.002) starts")
+    trials = folder / "outputs" / "sweeps" / "two" / "trials"
+    deadline = time.monotonic() + 240
+    while len(list(trials.glob("*/epochs"))) < 2:
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.5)
+    cluster.run("head", "scancel", "--batch", "--signal=TERM", job)
+    wait_for(log, "the job is queued again", seconds=90)
+    assert cluster.wait(job, ["COMPLETED", "FAILED"], 300, log) == "COMPLETED", log.read_text()
+    assert log.read_text().count("starts, resumed") == 2, log.read_text()
+    runs = list((folder / "outputs" / "runs").iterdir())
+    assert len(runs) == 2
+    assert all(status(run) == "FINISHED" and len(epochs(run)) == 150 for run in runs)

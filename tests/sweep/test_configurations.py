@@ -32,7 +32,7 @@ def test_each_configuration_is_trained_on_each_fold_with_each_seed() -> None:
     rates = [["lr=1e-3"], ["lr=1e-2"]]
     trials = repeated(rates, SweepConfig(folds=2, seeds=2))
     assert len(trials) == 8
-    assert trials[1] == ["lr=1e-3", "data.folds=2", "data.fold=0", "seed=1"]
+    assert trials[1] == ["lr=1e-3", "data.folds=2", "data.fold=1", "seed=0"]
     assert repeated(rates, SweepConfig()) == rates
 
 
@@ -81,4 +81,4 @@ def test_another_configuration_is_chosen_by_name(
 def test_the_report_tells_the_configurations(folds: Path) -> None:
     """Where some have several trials."""
     page = write_report(SweepFolder(folds), str(folds.parents[1])).read_text()
-    assert "<h2>Configurations</h2>" in page and "deviation 0.1000, of 3 trials" in page
+    assert "<h2>Configurations</h2>" in page and '<td class="number">2 of 3</td>' in page

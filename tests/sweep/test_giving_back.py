@@ -16,7 +16,8 @@ from unet3d.sweep import grow
 from unet3d.sweep.live_table import LiveTable
 from unet3d.sweep.plan import SweepPlan, run_config
 from unet3d.sweep.resources import choose_from_cluster
-from unet3d.sweep.running import RunningTrial, Sweep
+from unet3d.sweep.running import Sweep
+from unet3d.sweep.running_trial import RunningTrial
 from unet3d.sweep.scheduler import run_trials
 from unet3d.sweep.search import GridSearch
 from unet3d.sweep.sweep_folder import SweepFolder
@@ -62,7 +63,6 @@ def test_a_grown_trial_gives_a_slot_to_one_that_comes_back(
         with LiveTable(2, 2) as table:
             sweep = Sweep(
                 search=search,
-                total=2,
                 folder=folder,
                 pool=pool,
                 table=table,

@@ -18,7 +18,7 @@ from unet3d.sweep.regroup import (
     worker_resources,
 )
 from unet3d.sweep.resources import TrialResources
-from unet3d.sweep.running import RunningTrial
+from unet3d.sweep.running_trial import RunningTrial
 from unet3d.sweep.sweep_folder import SweepFolder
 from unet3d.sweep.trial import Trial
 from unet3d.sweep.worker_pool import WorkerPool

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from unet3d.sweep.running import RunningTrial
+from unet3d.sweep.running_trial import RunningTrial
 from unet3d.sweep.scheduler import MAX_NODES_LOST, _worth_another
 from unet3d.sweep.trial_worker import AttemptOutcome
 

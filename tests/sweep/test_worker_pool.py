@@ -11,8 +11,9 @@ import pytest
 import ray
 from filelock import FileLock
 
-from tests.clusters import cluster_of
+from tests.clusters import autoscaled, cluster_of
 from tests.small import small_config
+from unet3d.cluster.ray_cluster import ray_cluster
 from unet3d.distributed.job_folder import JobFolder
 from unet3d.errors import RunError
 from unet3d.sweep import worker_pool
@@ -84,6 +85,30 @@ def test_workers_on_nodes_that_join_and_leave(tmp_path: Path) -> None:
                 assert ray.available_resources()["CPU"] == 1
         finally:
             ray.shutdown()
+
+
+def test_an_autoscaler_is_asked_for_the_nodes_of_trials_of_two_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one trial works on both nodes that are there and others wait; then no more."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setattr(worker_pool, "LOOK_SECONDS", 0.2)
+    with autoscaled({"CPU": 1}, most=4, variables={}) as address:
+        asked = ("parallel=data", "nodes=2", "batch_size=2", "parallel.wait_for_nodes=100")
+        config = small_config(tmp_path, *asked, f"parallel.address={address}")
+        with ray_cluster(config, "here") as local:
+            resources, _machines = choose_from_cluster(config, local)
+            assert (resources.workers_per_trial, resources.at_once) == (2, 1)
+            pool = worker_pool.WorkerPool(config, resources, local, {})
+            until(pool, (0, 1, 0), trials=1)
+            taken = ray.util.placement_group(resources.bundles, strategy="STRICT_SPREAD")
+            assert taken.wait(60)
+            pool.working[taken.ready()] = worker_pool.Work(pool.idle.pop(), None, None)  # type: ignore[arg-type]
+            deadline = time.monotonic() + 240
+            while pool.room < 2 or pool.demand is not None:
+                assert time.monotonic() < deadline, (pool.room, pool.demand)
+                pool.keep(2)
+                time.sleep(0.1)
 
 
 class Failed(Exception):

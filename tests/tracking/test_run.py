@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from tests.small import small_config
 from tests.tracking.conftest import TrackingStore
 from unet3d.tracking import outbox
 from unet3d.tracking import run as module
 from unet3d.tracking.connection import connect
-from unet3d.tracking.run import FolderTracker, MlflowTracker, NoTracker, end_run, start_run
+from unet3d.tracking.record import record_run
+from unet3d.tracking.run import FolderTracker, MlflowTracker, end_run, start_run
+from unet3d.tracking.tracker import NoTracker
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +80,46 @@ def test_a_run_is_recorded_whole(store: TrackingStore) -> None:
     copied = store.connection.client.list_artifacts(folder.run_id, "config")
     assert [file.path for file in copied] == ["config/config.yaml"]
     assert "lr: 0.25" in folder.config.read_text()
+
+
+def test_a_data_set_is_an_input_of_its_run(store: TrackingStore) -> None:
+    """MLflow filters by it; `unet3d record` sends it to a store that lacks it, once."""
+    config = store.config()
+    tracker, folder = start_run(config, store.connection)
+    dataset = {"name": "scans/a", "digest": "0" * 64, "root": "/data/a", "cases": "3 train"}
+    tracker.log_dataset(dataset)
+    tracker.finish("FINISHED")
+    client = store.connection.client
+    (found,) = client.get_run(folder.run_id).inputs.dataset_inputs
+    assert found.dataset.name == "scans/a" and found.dataset.digest == "0" * 36
+    assert "/data/a" in found.dataset.source and found.tags[0].value == "training"
+    known = replace(store.connection, run=folder.run_id)
+    record_run(known, config, folder, [], {})
+    record_run(known, config, folder, [], {})
+    assert len(client.get_run(folder.run_id).inputs.dataset_inputs) == 1
+    client.delete_run(folder.run_id)
+    again = record_run(replace(known, run=None), config, folder, [], {})
+    assert len(client.get_run(again).inputs.dataset_inputs) == 1
+
+
+def test_tensorboard_gets_the_metrics_of_each_epoch_once(tmp_path: Path) -> None:
+    """Scalars that its pages can read, beside what the run records anyway."""
+    import tensorflow as tf
+
+    config = small_config(tmp_path, "tracking.tensorboard=true")
+    tracker, folder = start_run(config, None)
+    for entry in (record(1, 0.5), record(1, 0.5), record(2, 0.75)):  # 1 again, as a resume does
+        tracker.log_epoch(entry)
+    tracker.finish("FINISHED")
+    (file,) = folder.tensorboard.iterdir()
+    found = {
+        (value.tag, event.step): float(tf.make_ndarray(value.tensor))
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+        if value.metadata.plugin_data.plugin_name == "scalars"
+    }
+    assert found[("val/dice", 1)] == 0.5 and found[("val/dice", 2)] == 0.75
+    assert len(found) == 4
 
 
 def test_an_outage_delays_what_is_sent_and_keeps_its_order(

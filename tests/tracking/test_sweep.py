@@ -71,3 +71,17 @@ def test_a_database_file_is_refused_for_several_machines(store: TrackingStore) -
     check_shared(store.config(), 1)
     check_shared(store.config("tracking.uri=http://server:5000"), 2)
     check_shared(store.config("tracking=server"), 2)
+
+
+def test_a_configuration_groups_its_trials(store: TrackingStore, tmp_path: Path) -> None:
+    """Its run lies below the sweep's, with its settings and results; a later command goes on."""
+    record = open_sweep(store.config(), "search", {}, None)
+    assert record is not None
+    run_id = record.open_group("lr=0.5", {"lr": "0.5"}, None)
+    assert record.open_group("lr=0.5", {"lr": "0.5"}, run_id) == run_id
+    record.close_group(run_id, {"val/dice": 0.8}, {"sweep.standing": "best"})
+    run = store.connection.client.get_run(run_id)
+    assert run.data.tags["mlflow.parentRunId"] == record.run_id
+    assert run.info.run_name == "lr=0.5" and run.data.params == {"lr": "0.5"}
+    assert run.data.metrics == {"val/dice": 0.8} and run.info.status == "FINISHED"
+    assert record.open_group("lr=0.5", {}, "0123456789") != run_id  # of a store that lost it

@@ -49,7 +49,7 @@ def test_what_fits_is_taken(weights: Path) -> None:
             np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("name", ["unet3d", "resunet", "segresnet", "mednext"])
+@pytest.mark.parametrize("name", ["unet3d", "resunet", "resenc", "segresnet", "mednext"])
 def test_all_of_the_same_network_is_taken(name: str, tmp_path: Path) -> None:
     """Also where layers hold more than a kernel."""
     settings = {"name": name, "deep_supervision": True, "dropout": 0.1}

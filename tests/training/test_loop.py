@@ -18,7 +18,7 @@ from unet3d.distributed.stop import StopRequest
 from unet3d.distributed.worker import SINGLE_WORKER
 from unet3d.errors import RunError, RunStopped, TrialPruned
 from unet3d.run_folder import RunFolder
-from unet3d.tracking.run import NoTracker
+from unet3d.tracking.tracker import NoTracker
 from unet3d.training import loop
 from unet3d.training.checkpoint import TrainingProgress, read_progress
 from unet3d.training.epoch_times import EpochTimes

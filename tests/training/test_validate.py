@@ -122,16 +122,17 @@ groups = list(Validation(setup).results(cases))
 print("groups", [len(group) for group in groups])
 for group in groups:
     for result in group:
-        print("case", result.case, repr(result.loss), *result.dice.tolist())
+        print("case", result.case, repr(result.loss), *result.dice.tolist(), *result.own.tolist())
 """
 
 
 def test_replicas_share_the_cases(tmp_path: Path) -> None:
     """Two devices take three cases in two turns, and find what one finds."""
     found = []
+    own = "validation.metrics={overlap: tests.training.some_metrics.overlap}"
     for parallel in ((), ("parallel=data", "parallel.devices=2")):
         done = subprocess.run(
-            [sys.executable, "-c", TWO_REPLICAS, str(tmp_path), *SMALL, *parallel],
+            [sys.executable, "-c", TWO_REPLICAS, str(tmp_path), *SMALL, own, *parallel],
             env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
             capture_output=True,
             text=True,
@@ -145,3 +146,4 @@ def test_replicas_share_the_cases(tmp_path: Path) -> None:
     assert len(one) == 3 and one.keys() == two.keys()
     for case in one:
         np.testing.assert_allclose(one[case], two[case], rtol=1e-5)
+        np.testing.assert_allclose(two[case][1:4], two[case][4:], rtol=1e-5)  # Dice, and own

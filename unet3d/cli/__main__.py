@@ -1,3 +1,3 @@
-from unet3d.cli import main
+from unet3d.cli.main import main
 
 main()

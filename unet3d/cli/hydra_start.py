@@ -9,8 +9,9 @@ from typing import Any
 
 from unet3d.cli.user_errors import guarded
 from unet3d.config.command_line import prepare_overrides
-from unet3d.config.compose import conf_dir, to_config
+from unet3d.config.compose import complete_config, conf_dir
 from unet3d.config.schema import Config, register_schema
+from unet3d.machine import collect_rarely
 
 
 def run_hydra(
@@ -28,6 +29,7 @@ def run_hydra(
 
         print(program_help(name))
         return
+    collect_rarely()
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
@@ -37,7 +39,8 @@ def run_hydra(
     def main(composed: Any) -> Any:
         overrides = list(HydraConfig.get().overrides.task)
         # Guarded here as well: Hydra would print a line of its own above ours.
-        return guarded(lambda: task(to_config(composed), overrides))
+        started = HydraConfig.get().job.config_name or name  # another by --config-name
+        return guarded(lambda: task(complete_config(composed, started, overrides), overrides))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, so that `guarded` words them
     sys.argv[1:] = guarded(lambda: prepare_overrides(arguments))

@@ -37,7 +37,7 @@ from unet3d.run_folder import run_folder
 log = logging.getLogger(__name__)
 NOTICE_SECONDS = 120.0  # for Ray to notice that a node is gone
 CLOSE_SECONDS = 75.0  # for the processes of a lost attempt to end, or to count as dead
-HEAD_SAVE_SECONDS = 30.0  # for workers to save when the cluster has lost its head
+HEAD_SAVE_SECONDS = 60.0  # for workers to save without a head, after which Ray ends its nodes
 MAX_NODES_LOST = 20  # without an epoch in between
 
 

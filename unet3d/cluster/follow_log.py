@@ -1,4 +1,4 @@
-"""The chief's log on the terminal of the process that started the workers."""
+"""The chief's log, and how far its epoch is, on the terminal of the process that started it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from unet3d.config.schema import Config
 from unet3d.distributed.job_folder import JobFolder
+from unet3d.progress_bars import StepBar
 from unet3d.run_folder import run_folder
 
 POLL_SECONDS = 0.2
@@ -22,6 +23,10 @@ def print_chief_log(config: Config, folder: JobFolder) -> Iterator[None]:
     said = former.stat().st_size if former and former.exists() else 0  # before this command
 
     def print_new_lines() -> None:
+        with StepBar() as bar:
+            follow(bar)
+
+    def follow(bar: StepBar) -> None:
         path, position = None, said
         while True:
             last = over.is_set()
@@ -33,8 +38,13 @@ def print_chief_log(config: Config, folder: JobFolder) -> Iterator[None]:
                 with path.open() as file:
                     file.seek(position)
                     for line in file:
-                        print(_without_date(line), flush=True)
+                        if bar.console.is_terminal:  # above the bar
+                            bar.console.print(_without_date(line), markup=False, highlight=False)
+                        else:
+                            print(_without_date(line), flush=True)
                     position = file.tell()
+            if bar.console.is_terminal and (step := folder.step()):
+                bar.show(*step)
             if last:
                 return
             time.sleep(POLL_SECONDS)

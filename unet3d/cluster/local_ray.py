@@ -26,7 +26,7 @@ from unet3d.cluster.watchdog import (
     start_watchdog,
     watch,
 )
-from unet3d.errors import RunError
+from unet3d.errors import RunError, in_a_line
 from unet3d.machine import lives
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def _start_patiently() -> None:
             raise
         except Exception as error:
             _stop()
-            reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+            reason = in_a_line(error)
             if isinstance(error, ValueError | TypeError) or "Unknown keyword" in reason:
                 raise RunError(f"hydra.launcher.ray.init: {reason}") from error
             if isinstance(error, RunError):

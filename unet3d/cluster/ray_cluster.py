@@ -14,7 +14,7 @@ from typing import Any
 from unet3d.cluster.local_ray import local_ray, signal_handlers_kept
 from unet3d.cluster.ray_head import leave_cluster, watched_head
 from unet3d.config.schema import Config
-from unet3d.errors import RunError, RunStopped
+from unet3d.errors import RunError, RunStopped, in_a_line
 from unet3d.machine import cores, gpu_sizes
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def _no_cluster(address: str, error: Exception) -> RunError:
         )
     return RunError(
         f"parallel.address: no Ray cluster answers at {address} "
-        f"({str(error).splitlines()[0][:120]}); start one with `ray start --head`, or leave "
+        f"({in_a_line(error)}); start one with `ray start --head`, or leave "
         f"parallel.address and RAY_ADDRESS unset for workers on this machine{_token_advice()}"
     )
 

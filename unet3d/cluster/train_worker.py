@@ -16,6 +16,7 @@ from unet3d.distributed.job_folder import JobFolder
 from unet3d.distributed.progress import begin_progress
 from unet3d.distributed.worker import WorkerContext
 from unet3d.errors import FINAL_ERRORS, RunError, RunStopped
+from unet3d.machine import collect_rarely
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def train_as_worker(job: TrainJob, rank: int, addresses: list[str]) -> float | N
     addresses: of all workers, host:port.
     Raises RunError where this node cannot see the job's folder.
     """
+    collect_rarely()
     os.environ.update(job.environment)  # before TensorFlow, which reads it when it is imported
     from unet3d.training.run import run_training
 

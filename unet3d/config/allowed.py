@@ -6,6 +6,7 @@ import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 LARGEST = 3.4e38  # what training computes with; a larger one would become infinite there
@@ -64,6 +65,10 @@ def _is_checksum(value: str) -> bool:
     return len(digits) == HEX_DIGITS.get(algorithm) and set(digits) <= set(string.hexdigits)
 
 
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(size) in (int, float) for size in value)
+
+
 def _is_pattern(value: str) -> bool:
     try:
         re.compile(value)
@@ -72,10 +77,21 @@ def _is_pattern(value: str) -> bool:
     return bool(value)
 
 
+def _is_time(value: str) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
 POSITIVE = Rule(lambda v: v > 0, "above 0")
 AT_LEAST_0 = at_least(0)
 AT_LEAST_1 = at_least(1)
 AT_LEAST_2 = at_least(2)
+BLOCKS = Rule(
+    lambda v: bool(v) and all(1 <= n <= 100 for n in v), "numbers of 1 or more, as in [1,3,4,6]"
+)
 SEED = Rule(lambda v: 0 <= v < 2**62, "from 0 to below 2**62")
 SAMPLER_SEED = within(0, LARGEST_WHOLE)
 SHARE = within(0, 1)
@@ -93,6 +109,9 @@ COMPRESSION = Rule(
 SPACING = Rule(
     lambda v: len(v) == 3 and all(0.01 <= size <= 100 for size in v),
     "three lengths from 0.01 to 100 mm, as in [1,1,1]",
+)
+SPACING_OR_AUTO = Rule(
+    lambda v: v == "auto" or (_are_numbers(v) and SPACING.allows(v)), f"{SPACING.text}, or auto"
 )
 VOLUME_SHAPE = Rule(
     lambda v: len(v) == 3 and all(16 <= size <= 4096 for size in v),
@@ -129,4 +148,5 @@ TARGET = Rule(
     lambda v: re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", v) is not None,
     "the full name of a function or class, as in mylab.nets.build",
 )
+TIME = Rule(_is_time, "a time, as in 2026-12-01T08:00")
 PATTERN = Rule(lambda v: _is_pattern(v), "a regular expression")

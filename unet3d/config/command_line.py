@@ -17,6 +17,14 @@ from unet3d.config.walk import settings_by_group
 from unet3d.errors import ConfigError
 
 PLANS = "data.plans"
+MAPPINGS = (  # replaced as a whole
+    "data.regions",
+    "data.labels",
+    "data.foreground_shares",
+    "optimizer.layer_lr",
+    "validation.metrics",
+)
+CONFIG_DIR = ("--config-dir", "-cd")
 GRAMMAR = frozenset("'\"()[]{}$\\")  # a value with one of these is written in Hydra's grammar
 PLACE = re.compile(r"\{\w+\}")  # of a pattern of files, such as {case}; no dictionary of Hydra's
 PLAIN = re.compile(r"[A-Za-z0-9_/.+%*@?|:-]+")  # what Hydra takes without quotes
@@ -31,12 +39,34 @@ def prepare_overrides(arguments: Iterable[str]) -> list[str]:
     """Arguments of Hydra such that a setting which is text arrives as it was typed.
 
     Hydra alone would read output_dir=2024_05_01 as the number 20240501, could not read
-    data.root=~/scans, and would merge data.regions={...} with the data set's. Raises ConfigError
-    for a number of more digits than any setting has, and for plans that cannot be taken over.
+    data.root=~/scans, and would merge data.regions={...} with the data set's, as it would all
+    MAPPINGS. Raises ConfigError for a number of more digits than any setting has, and for plans
+    that cannot be taken over.
     """
     typed = list(arguments)
     prepared = [new for argument in with_plans(typed) for new in _prepare(argument)]
     return [*prepared, *_own_choices(typed)]
+
+
+def without_config_dir(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments without `--config-dir <folder>`, and what stands for it in Hydra's compose."""
+    left, folders, expected = [], [], False
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if expected:
+            folders.append(argument)
+        elif option in CONFIG_DIR and equals:
+            folders.append(value)
+        elif option not in CONFIG_DIR:
+            left.append(argument)
+        expected = not expected and option in CONFIG_DIR and not equals
+    if expected:
+        raise ConfigError("--config-dir: needs a folder, as in --config-dir my_conf")
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise ConfigError(f"--config-dir: {folder} is not a folder")
+    paths = ",".join(hydra_text(f"file://{Path(folder).resolve()}") for folder in folders)
+    return left, [f"hydra.searchpath=[{paths}]"] if folders else []
 
 
 def _own_choices(arguments: Sequence[str]) -> list[str]:
@@ -47,12 +77,18 @@ def _own_choices(arguments: Sequence[str]) -> list[str]:
 
 
 def with_plans(typed: list[str]) -> list[str]:
-    """The arguments, and before data.plans what it stands for but for what is typed."""
+    """The arguments, and before data.plans what it stands for but for what is typed.
+
+    Of several plans to sweep over, each trial takes its own (`composed_plans.py`).
+    """
     keys = [argument.partition("=")[0].lstrip("+") for argument in typed]
     files = [text.partition("=")[2] for text, key in zip(typed, keys, strict=True) if key == PLANS]
     if not files or files[-1] in ("null", ""):
         return typed
-    planned = planned_overrides(expand_home(files[-1].strip("'\"")), keys)
+    file = expand_home(files[-1].strip("'\""))
+    if ("," in file or file.startswith("choice(")) and not Path(file).exists():
+        return typed
+    planned = planned_overrides(file, keys)
     place = keys.index(PLANS)  # behind options such as -m, which no setting may precede
     return [*typed[:place], *planned, *typed[place:]]
 
@@ -68,7 +104,7 @@ def _prepare(argument: str) -> list[str]:
         return [f"{typed}={_as_text(value, key in _path_settings())}"]
     if TOO_MANY_DIGITS.search(value):
         raise ConfigError(f"{key}: {value[:20]}... has too many digits")
-    return ["data.regions=null", argument] if argument.startswith("data.regions={") else [argument]
+    return [f"{key}=null", argument] if key in MAPPINGS and value.startswith("{") else [argument]
 
 
 def _as_text(value: str, path: bool) -> str:

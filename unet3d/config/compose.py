@@ -6,7 +6,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from unet3d.config.command_line import expand_home, prepare_overrides
+from unet3d.config.command_line import expand_home, prepare_overrides, without_config_dir
+from unet3d.config.composed_plans import with_composed_plans
 from unet3d.config.messages import explain, not_a_setting
 from unet3d.config.rules import check_config, check_names
 from unet3d.config.schema import AUTO, Config, register_schema, schemas_of
@@ -38,13 +39,29 @@ def conf_dir() -> Path:
 def compose_config(overrides: list[str], name: str = "config") -> Config:
     """Compose conf/ with `overrides`, as train.py does; raises ConfigError or a Hydra error.
 
-    name: of the YAML file to begin with; "sweep" is that of sweep.py.
+    name: of the YAML file to begin with; "sweep" is that of sweep.py. `--config-dir <folder>`
+    among the overrides adds groups and presets of the user's own.
     """
     from hydra import compose, initialize_config_dir
 
     register_schema()
+    typed, folders = without_config_dir(overrides)
+    prepared = [*folders, *prepare_overrides(typed)]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return to_config(compose(name, overrides=prepare_overrides(overrides)))
+        return complete_config(compose(name, overrides=prepared), name, prepared)
+
+
+def complete_config(composed: Any, name: str, overrides: list[str]) -> Config:
+    """`to_config` of what Hydra, which is running, has composed, with the plans that it names."""
+    from hydra import compose
+    from hydra.core.global_hydra import GlobalHydra
+
+    loader = GlobalHydra.instance().config_loader()
+    return to_config(
+        with_composed_plans(
+            composed, name, overrides, loader, lambda complete: compose(name, overrides=complete)
+        )
+    )
 
 
 def to_config(composed: Any) -> Config:
@@ -56,6 +73,9 @@ def to_config(composed: Any) -> Config:
     _refuse_added(composed)
     config = _complete(composed)
     assert isinstance(config, Config)
+    if isinstance(config.data.spacing, list):  # 1 and 1.0 are one setting
+        sizes = config.data.spacing
+        config.data.spacing = [float(size) if type(size) is int else size for size in sizes]
     check_names(config)
     if config.resume in (None, AUTO):
         check_config(config)

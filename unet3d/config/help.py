@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -12,8 +11,9 @@ from unet3d.config.messages import as_typed
 from unet3d.config.reference import Row, rows, summary
 from unet3d.config.schema import Config, SweepRunConfig, schemas_of
 from unet3d.config.walk import subgroups
+from unet3d.terminal import width, wrapped
 
-WIDTH, INDENT = 100, 34
+INDENT = 34
 TRAIN = "Train a 3D U-Net on medical images and record the run in MLflow."
 TRAIN_EXAMPLES = {
     "{train}": "the default run, on phantoms",
@@ -66,9 +66,13 @@ def _examples(examples: dict[str, str]) -> Iterator[str]:
     """Commands as they are typed here, with what they do."""
     names = {name: " ".join(program(name)) for name in ("train", "sweep")}
     typed = {command.format(**names): text for command, text in examples.items()}
-    width = max(len(command) for command, text in typed.items() if text)
+    longest = max(len(command) for command, text in typed.items() if text)
+    beside = longest + max(map(len, typed.values())) + 4 <= width()
     for command, text in typed.items():
-        yield f"  {command:<{width}}  {text}".rstrip()
+        if beside or not text:
+            yield f"  {command:<{longest}}  {text}".rstrip()
+        else:
+            yield from (f"  {command}", f"      {text}")
 
 
 def settings_help(schema: type) -> str:
@@ -83,7 +87,7 @@ def _groups(name: str) -> Iterator[str]:
     default = default_choices(name)
     for group, offered in choices().items():
         names = [f"{c.name}*" if c.name == default.get(group) else c.name for c in offered]
-        yield f"  {group}: {', '.join(names)}"
+        yield from wrapped(f"  {group}:", ", ".join(names), len(group) + 4)
     yield "* is the default. docs/settings.md says what each choice sets."
 
 
@@ -111,10 +115,4 @@ def _lines(settings: Iterable[Row]) -> Iterator[str]:
     for row in settings:
         head = f"  {row.key}=" + ("<required>" if row.required else as_typed(row.default))
         text = row.description + (f" ({row.allowed})" if row.allowed else "")
-        wrapped = textwrap.wrap(text, WIDTH - INDENT, break_on_hyphens=False)
-        if len(head) < INDENT - 1:
-            yield f"{head:<{INDENT}}{wrapped[0]}"
-            wrapped = wrapped[1:]
-        else:
-            yield head
-        yield from (" " * INDENT + line for line in wrapped)
+        yield from wrapped(head, text, INDENT)

@@ -17,6 +17,7 @@ from unet3d.errors import ConfigError
 RECIPES = (".yaml", ".yml")
 CONFIGURATION = "3d_fullres"
 METHODS = {"ZScoreNormalization": "zscore", "CTNormalization": "ct", "NoNormalization": "none"}
+RESENC = "resenc"  # the choice of model for nnU-Net's residual encoders
 TOPOLOGY = ("model.depth", "model.strides", "model.kernels", "model.topology")
 Sizes = tuple[int, ...]
 
@@ -31,10 +32,13 @@ class Plans:
     normalize: tuple[str, ...]
     strides: tuple[Sizes, ...]
     kernels: tuple[Sizes, ...]
+    blocks: tuple[int, ...] = ()  # of a residual encoder
 
     def overrides(self) -> dict[str, str]:
         """The settings as they would be typed."""
+        network = {"model": RESENC, "model.blocks": _text(self.blocks)} if self.blocks else {}
         return {
+            **network,
             "data.patch": _text(self.patch),
             "data.spacing": _text(self.spacing),
             "data.normalize": _text(self.normalize),
@@ -54,6 +58,8 @@ def planned_overrides(file: str, typed: Sequence[str]) -> list[str]:
     left = set(typed)
     if left & set(TOPOLOGY):
         left |= set(TOPOLOGY)
+    if "model" in left:
+        left.add("model.blocks")
     path = Path(file)
     is_recipe = path.suffix.lower() in RECIPES
     found = read_recipe(path) if is_recipe else read_plans(path).overrides()
@@ -109,6 +115,7 @@ def read_plans(path: Path) -> Plans:
             tuple(_method(path, name) for name in planned["normalization_schemes"]),
             tuple(_allowed(path, "stride", _xyz(s, order), (1, 2)) for s in strides),
             tuple(_allowed(path, "kernel", _xyz(k, order), (1, 3)) for k in kernels),
+            _blocks(planned),
         )
     except ConfigError:  # also a ValueError
         raise
@@ -152,6 +159,14 @@ def _topology(planned: dict[str, Any]) -> tuple[list[Any], list[Any]]:
     if len(strides) != len(kernels):
         raise ValueError(f"{len(strides)} strides, {len(kernels)} kernels")
     return strides[1:], kernels  # the first stride is that of the input, 1
+
+
+def _blocks(planned: dict[str, Any]) -> tuple[int, ...]:
+    """Residual blocks of each level of the encoder; none of nnU-Net's plain network."""
+    network = planned.get("architecture", {})
+    if not str(network.get("network_class_name", "")).endswith(".ResidualEncoderUNet"):
+        return ()
+    return tuple(int(count) for count in network["arch_kwargs"]["n_blocks_per_stage"])
 
 
 def _xyz(sizes: Sequence[Any], backward: Sequence[int]) -> tuple[Any, ...]:

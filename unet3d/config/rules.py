@@ -36,6 +36,8 @@ def check_config(config: Config) -> None:
     _check_targets(config)
     check_shares(config.data.foreground_shares)
     check_class_weights(config.loss.class_weights)
+    check_layer_lr(config.optimizer.layer_lr)
+    check_metrics(config.validation.metrics)
     _check_topology(config.model)
     _check_patch(config.data.patch, config.model)
     _check_batch_memory(config)
@@ -173,6 +175,48 @@ def check_class_weights(weights: Any) -> None:
             f"loss.class_weights: {weights} is not possible; write [0.5,1,2], a weight of 0 or "
             "more for each output"
         )
+
+
+def check_layer_lr(factors: Any) -> None:
+    """ConfigError unless `factors` is None, or maps regular expressions to factors above 0."""
+    key = "optimizer.layer_lr"
+    if factors is None:
+        return
+    if not isinstance(factors, dict) or not factors or not all(map(_is_weight, factors.values())):
+        raise ConfigError(
+            f"{key}: {factors} is not possible; write {{enc.*: 0.1}}, a factor for the layers of "
+            "each regular expression"
+        )
+    for pattern, factor in factors.items():
+        try:
+            re.compile(str(pattern))
+        except re.error as error:
+            raise ConfigError(f"{key}: {pattern} is no regular expression ({error})") from error
+        if factor == 0:
+            raise ConfigError(f"{key}.{pattern}: is 0; type model.freeze={pattern} in its place")
+
+
+def check_metrics(metrics: Any) -> None:
+    """ConfigError unless `metrics` is None, or maps names of metrics to functions."""
+    key = "validation.metrics"
+    if metrics is None:
+        return
+    if not isinstance(metrics, dict) or not metrics:
+        raise ConfigError(
+            f"{key}: {metrics} is not possible; write {{volume: mylab.metrics.volume}}"
+        )
+    for name, given in metrics.items():
+        target = given.get("_target_") if isinstance(given, dict) else given
+        if not isinstance(target, str) or "." not in target:
+            raise ConfigError(
+                f"{key}.{name}: {given} is not possible; it must be a function such as "
+                "mylab.metrics.volume, or {_target_: mylab.metrics.volume, argument: value}"
+            )
+        if not re.fullmatch(r"[A-Za-z]\w*", str(name)) or re.match(r"(loss|dice)(_|$)", name):
+            raise ConfigError(
+                f"{key}: {name} is not possible; a name is of letters, digits and _, and not one "
+                "of unet3d's own: loss, dice, dice_..."
+            )
 
 
 def _is_weight(value: Any) -> bool:

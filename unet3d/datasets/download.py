@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -124,43 +124,47 @@ def _archive_name(url: str, root: Path) -> str:
 
 def _check_archive(archive: Path, checksum: str | None) -> None:
     """Raise DataError unless the archive, which existed already, has the right checksum."""
-    import pooch
-
     assert checksum is not None
-    algorithm, _, expected = checksum.lower().partition(":")
     log.info("download: checking %s, which already exists", archive)
-    found = pooch.file_hash(str(archive), alg=algorithm)
-    if found != expected:
+    if found := _other_checksum(archive, checksum):
         raise DataError(
-            f"{archive}: its checksum is {algorithm}:{found}, not {checksum}; "
+            f"{archive}: its checksum is {found}, not {checksum}; "
             "move it away and repeat the command"
         )
 
 
-def _fetch_archive(url: str, checksum: str | None, work: Path) -> Path:
-    """The complete, checked archive in `work`; pooch decides whether anything must be fetched."""
-    import pooch
+def _other_checksum(path: Path, checksum: str) -> str:
+    """The checksum of a file where it is another than `checksum`; "" where it is the same."""
+    algorithm, _, expected = checksum.lower().partition(":")
+    found = _hash(path, algorithm)
+    return "" if found == expected else f"{algorithm}:{found}"
 
+
+def _hash(path: Path, algorithm: str = "sha256") -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def _fetch_archive(url: str, checksum: str | None, work: Path) -> Path:
+    """The complete, checked archive in `work`, fetched unless it is there."""
     archive, part = work / "archive", work / "part"
     _recover_part(archive, part, url, checksum)
-
-    def fetch(address: str, target: str, _: object) -> None:
-        transfer(address, part, lambda missing, whole: _check_disk(work.parent, missing, whole))
-        if checksum:
-            log.info("download: complete; checking %s", checksum.partition(":")[0])
-        os.replace(part, target)
-
-    pooch.get_logger().setLevel(logging.WARNING)
+    if archive.exists() and checksum and _other_checksum(archive, checksum):
+        archive.unlink()
     if not archive.exists():
         log.info("download: %s", url)
-    try:
-        pooch.retrieve(url, checksum, fname=archive.name, path=str(work), downloader=fetch)
-    except DataError:
-        raise
-    except ValueError as error:  # the checksum: pooch has deleted the file
-        raise DataError(f"{url}: {error}") from error
+        transfer(url, part, lambda missing, whole: _check_disk(work.parent, missing, whole))
+        if checksum:
+            log.info("download: complete; checking %s", checksum.partition(":")[0])
+            if found := _other_checksum(part, checksum):
+                part.unlink()
+                raise DataError(
+                    f"{url}: the checksum of what was fetched is {found}, not {checksum}; it was "
+                    "removed; repeat the command, or set data.source.checksum"
+                )
+        os.replace(part, archive)
     if checksum is None:
-        found = pooch.file_hash(str(archive))
+        found = _hash(archive)
         log.info("download: not checked; data.source.checksum=sha256:%s would check it", found)
     return archive
 
@@ -170,11 +174,6 @@ def _recover_part(archive: Path, part: Path, url: str, checksum: str | None) -> 
     held = Version.of(part)
     if checksum is None and archive.exists() and (held is None or held.url != url):
         archive.unlink()
-    for left in part.parent.glob(f"{tempfile.gettempprefix()}*"):  # pooch's, while it checks
-        if left.stat().st_size and not part.exists():
-            os.replace(left, part)
-        else:
-            left.unlink()
 
 
 def _check_disk(place: Path, missing: int, whole: int) -> None:

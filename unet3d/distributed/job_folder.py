@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,16 @@ class JobFolder:
         if name == TrialRegrouped.__name__:
             raise TrialRegrouped(message, exit_code)
         raise next((known for known in FINAL_ERRORS if known.__name__ == name), RunError)(message)
+
+    def announce_step(self, text: str, done: int, steps: int) -> None:
+        """The chief says how far its epoch is; for a bar, so that a full disk is no matter."""
+        with suppress(OSError):
+            write_text(self.path / "step", json.dumps([text, done, steps]))
+
+    def step(self) -> tuple[str, int, int] | None:
+        """What `announce_step` said last."""
+        found = read_text(self.path / "step")
+        return tuple(json.loads(found)) if found else None
 
     def record_epoch(self, record: dict[str, Any]) -> None:
         """The chief adds the record of an epoch, {epoch, time, metrics}."""

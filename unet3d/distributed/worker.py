@@ -38,6 +38,11 @@ class WorkerContext:
         assert self.job_folder is not None
         return self.job_folder.wait_for_run()
 
+    def announce_step(self, epoch: str, done: int, steps: int) -> None:
+        """Let the process that started the workers know how far the chief's epoch is."""
+        if self.job_folder and self.chief and self.workers > 1:
+            self.job_folder.announce_step(epoch, done, steps)
+
     def record_epoch(self, record: dict[str, Any]) -> None:
         """Let the process that started the workers know of an epoch; of the chief's, once."""
         if self.job_folder and self.chief:

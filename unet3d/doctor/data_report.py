@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from unet3d.config.schema import Config
+from unet3d.config.schema import AUTO, Config
 from unet3d.planning.memory import Memory
 from unet3d.planning.patch import format_sizes, plan_patch, planned_volume, step_bytes
-from unet3d.planning.rules import choose_batch, choose_spacing, largest_batch
+from unet3d.planning.rules import choose_batch, largest_batch
+from unet3d.preprocessing.auto_spacing import choose_spacing
 from unet3d.preprocessing.fingerprint import CaseFingerprint, fingerprint_summary, picture_path
 from unet3d.preprocessing.geometry import resampled_shape
 from unet3d.preprocessing.store import Store
@@ -87,7 +88,9 @@ def suggestions(
     spacing = f"{format_sizes(chosen.mm)} mm"
     if chosen.coarse is not None:
         spacing += f", {AXIS_NAMES[chosen.coarse]} by nnU-Net's rule for coarse axes"
-    if chosen.uniform:
+    if config.data.spacing == AUTO:
+        yield "spacing", f"{spacing}, by data.spacing=auto"
+    elif chosen.uniform:
         yield "spacing", f"{spacing} in all files: no resampling needed"
         overrides += ["data.spacing=null"] if config.data.spacing else []
     else:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from unet3d.config.command_line import train_command
-from unet3d.config.schema import Config, PlanConfig
+from unet3d.config.schema import AUTO, Config, PlanConfig
 from unet3d.datasets.read import read_dataset, with_regions
 from unet3d.distributed.worker import SINGLE_WORKER
 from unet3d.doctor.doctor import count_replicas
@@ -21,8 +21,15 @@ from unet3d.files import write_text
 from unet3d.models import build_model
 from unet3d.planning.memory import Memory, replica_memory
 from unet3d.planning.patch import format_gigabytes, format_sizes, step_cost
-from unet3d.planning.recipe import LEAST_BATCH, Recipe, feature_values, plan_recipe
-from unet3d.planning.rules import Spacing, choose_spacing
+from unet3d.planning.recipe import (
+    LEAST_BATCH,
+    Recipe,
+    feature_values,
+    nnunet_values,
+    plan_recipe,
+)
+from unet3d.planning.rules import SHARE_OF_DATA
+from unet3d.preprocessing.auto_spacing import Spacing, choose_spacing
 from unet3d.preprocessing.channel_methods import with_methods
 from unet3d.preprocessing.fingerprint import CaseFingerprint, read_cases
 from unet3d.preprocessing.geometry import resampled_shape
@@ -31,6 +38,8 @@ from unet3d.sampling.targets import make_targets
 
 log = logging.getLogger(__name__)
 PRESET = "nnunet"  # of conf/experiment
+RESENC = "resenc"  # the network of nnU-Net's residual presets
+NNUNET_GB = 8.0  # of the GPU that nnU-Net plans for where nothing else is asked of it
 VALUE_BYTES = 12  # of a convolution's output, its norm's and its activation's in float32
 ATTEMPTS = 8  # to meet the memory of the network as it is built
 MARGIN = 0.97
@@ -45,7 +54,7 @@ def plan(config: Config, settings: PlanConfig, overrides: Sequence[str]) -> None
     store = preprocess(replace(config.data, spacing=None))
     cases = read_cases(store)
     spacing = choose_spacing([case.spacing for case in cases], [case.cropped for case in cases])
-    if config.data.spacing:
+    if config.data.spacing not in (None, AUTO):
         spacing = Spacing(tuple(config.data.spacing), None, False)
     dataset = read_dataset(config.data)
     methods = with_methods(config.data, dataset).normalize
@@ -53,18 +62,29 @@ def plan(config: Config, settings: PlanConfig, overrides: Sequence[str]) -> None
     local, replicas = count_replicas(config)
     memory = replica_memory(config, SINGLE_WORKER, local)
     build = partial(build_model, channels=len(store.channels), outputs=len(names), seed=config.seed)
-    volume, recipe, needed = fitting_recipe(config, cases, spacing.mm, memory, build, len(names))
+    gigabytes = None
+    if settings.budget == "nnunet":
+        gigabytes = config.data.patch_memory or NNUNET_GB
+    volume, recipe, needed = fitting_recipe(
+        config, cases, spacing.mm, memory, build, len(names), gigabytes
+    )
     sizes = f"{format_sizes(volume)} voxels of {format_sizes(spacing.mm)} mm"
+    step = f"a step on {recipe.batch_size} patches takes about {format_gigabytes(needed)}"
+    if gigabytes is None:
+        step += f" of {format_gigabytes(memory.bytes)} ({memory.origin})"
+    else:
+        step += f" here; patch and batch are nnU-Net's for a GPU of {gigabytes:g} GB"
     facts = [
         f"{len(cases)} cases, median {sizes}",
-        f"a step on {recipe.batch_size} patches takes about {format_gigabytes(needed)} of "
-        f"{format_gigabytes(memory.bytes)} ({memory.origin})",
+        step,
         "edit what you know better; a setting that is typed counts before this file",
     ]
     file = settings.output or "<this file>"
     typed = [text for text in overrides if not text.startswith("data.plans=")]
     facts.append(train_command([*typed, f"data.plans={file}"]))
-    text = recipe_text(recipe_settings(config, recipe, spacing, methods, replicas), facts)
+    chosen = [t.partition("=")[2] for t in overrides if t.startswith("experiment=")]
+    preset = chosen[-1] if chosen else PRESET
+    text = recipe_text(recipe_settings(config, recipe, spacing, methods, replicas, preset), facts)
     print(text, end="")
     if settings.output:
         try:
@@ -83,26 +103,41 @@ def fitting_recipe(
     memory: Memory,
     build: Any,
     outputs: int,
+    gigabytes: float | None = None,
 ) -> tuple[list[float], Recipe, float]:
     """The median volume in voxels, the recipe for one replica, and the bytes of its step.
 
-    nnU-Net's count of values is scaled to what the network takes as it is built here. build: a
-    network of ModelConfig. Raises ConfigError where no patch fits.
+    nnU-Net's count of values is scaled to what the network takes as it is built here, or with
+    `gigabytes` taken as nnU-Net does for a GPU of that memory. build: a network of ModelConfig.
+    Raises ConfigError where no patch fits.
     """
     sizes = [resampled_shape(case.cropped, case.spacing, list(spacing)) for case in cases]
     volume: list[float] = np.median(sizes, axis=0).tolist()
     model = config.model
+    residual = model.name == RESENC
     count = partial(
-        feature_values, filters=model.filters, max_filters=model.max_filters, outputs=outputs
+        feature_values,
+        filters=model.filters,
+        max_filters=model.max_filters,
+        outputs=outputs,
+        blocks=model.blocks_at if residual else None,
     )
+    share = 1.0 if residual else SHARE_OF_DATA
     most = memory.bytes / (LEAST_BATCH * VALUE_BYTES)
+    if gigabytes is not None:
+        most = nnunet_values(gigabytes, residual)
     for attempt in range(ATTEMPTS):
-        recipe = plan_recipe(volume, spacing, len(cases), most, count)
+        recipe = plan_recipe(volume, spacing, len(cases), most, count, share)
         if recipe is None:
             break
+        if not recipe.topology.strides:
+            raise ConfigError(
+                f"data.spacing: a volume of {format_sizes(volume)} voxels is too small to be "
+                "pooled; type a finer data.spacing"
+            )
         network = build(replace(model, **recipe.topology.settings()))
         cost = step_cost(config, network, recipe.patch, recipe.batch_size).training_bytes
-        if cost <= memory.bytes and attempt:
+        if gigabytes is not None or (cost <= memory.bytes and attempt):
             return volume, recipe, cost
         most *= memory.bytes / cost * (MARGIN if attempt else 1)
     raise ConfigError(
@@ -113,11 +148,16 @@ def fitting_recipe(
 
 
 def recipe_settings(
-    config: Config, recipe: Recipe, spacing: Spacing, methods: list[str], replicas: int
+    config: Config,
+    recipe: Recipe,
+    spacing: Spacing,
+    methods: list[str],
+    replicas: int,
+    preset: str,
 ) -> dict[str, Any]:
     """The settings of the recipe file; a spacing that all files have is left as it is."""
     return {
-        "experiment": PRESET,
+        "experiment": preset,
         "batch_size": recipe.batch_size * replicas * config.accumulate,
         "data": {
             "spacing": None if spacing.uniform else list(spacing.mm),

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unet3d.evaluation.overlap import joint_crop
+from unet3d.masks import connected_parts
 
 DILATION = 3  # voxels; BraTS 2023 takes 3 for gliomas, 1 for meningiomas and metastases
 
@@ -46,8 +47,8 @@ def lesion_scores(
     truth, prediction = joint_crop(truth, prediction)
     if truth.size == 0:
         return LesionScores(0, 0, 0, 1.0, 1.0)
-    zones, lesions = _components(_dilate(truth, dilation))
-    parts, predicted = _components(prediction)
+    zones, lesions = connected_parts(_dilate(truth, dilation))
+    parts, predicted = connected_parts(prediction)
     touching = prediction & (zones > 0)
     # One number per pair, as NumPy sorts numbers far faster than rows.
     pairs = np.unique(zones[touching] * np.int64(predicted + 1) + parts[touching])
@@ -67,13 +68,6 @@ def lesion_scores(
         float(dices.sum()) / (lesions + made_up),
         2 * found.size / (found.size + lesions + made_up),
     )
-
-
-def _components(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """The 26-connected parts, numbered from 1, and their number."""
-    import cc3d
-
-    return cc3d.connected_components(mask, connectivity=26, return_N=True)
 
 
 def _dilate(mask: np.ndarray, times: int) -> np.ndarray:

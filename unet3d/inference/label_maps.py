@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unet3d.config.schema import PostprocessConfig
+from unet3d.masks import largest_part, without_dust
 from unet3d.sampling.targets import Targets
 
 
@@ -112,17 +113,3 @@ def filled(mask: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     return ndimage.binary_fill_holes(mask)
-
-
-def without_dust(mask: np.ndarray, voxels: int) -> np.ndarray:
-    """The mask without connected parts of fewer than `voxels`."""
-    import cc3d
-
-    return cc3d.dust(mask, threshold=voxels, connectivity=26, in_place=False).astype(bool)
-
-
-def largest_part(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part of the mask."""
-    import cc3d
-
-    return cc3d.largest_k(mask, k=1, connectivity=26).astype(bool)

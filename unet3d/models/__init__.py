@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 NETWORKS: dict[str, str] = {
     "unet3d": "unet3d.models.unet3d",
     "resunet": "unet3d.models.resunet",
+    "resenc": "unet3d.models.resenc",
     "segresnet": "unet3d.models.segresnet",
     "mednext": "unet3d.models.mednext",
     OWN: "unet3d.models.own",

@@ -69,8 +69,8 @@ class Blocks:
             name=name,
         )(x)
 
-    def norm(self, x: Any, name: str) -> Any:
-        """The configured normalisation.
+    def norm(self, x: Any, name: str, *, scale: str = "ones") -> Any:
+        """The configured normalisation. scale: what its factors begin as.
 
         Batch statistics are a replica's own, or with sync_batch those of the global batch.
         """
@@ -81,14 +81,22 @@ class Blocks:
             # Keras' momentum of 0.99 would leave the moving statistics near their initial values
             # for the first hundreds of steps, longer than a short run lasts.
             layer = layers.BatchNormalization(
-                momentum=0.9, epsilon=1e-5, synchronized=kind == "sync_batch", name=name
+                momentum=0.9,
+                epsilon=1e-5,
+                gamma_initializer=scale,
+                synchronized=kind == "sync_batch",
+                name=name,
             )
         elif kind == "group":
             groups = dividing_groups(self.model.groups, x.shape[-1])
-            layer = layers.GroupNormalization(groups, epsilon=1e-5, name=name)
+            layer = layers.GroupNormalization(
+                groups, epsilon=1e-5, gamma_initializer=scale, name=name
+            )
         elif kind == "instance":
             # One channel a group; own kernels and TensorFlow's fused one were no faster on a CPU.
-            layer = layers.GroupNormalization(x.shape[-1], epsilon=1e-5, name=name)
+            layer = layers.GroupNormalization(
+                x.shape[-1], epsilon=1e-5, gamma_initializer=scale, name=name
+            )
         else:
             raise ConfigError(
                 f"model.norm: {kind!r} is not known; choose one of {', '.join(NORMS)}"

@@ -18,7 +18,8 @@ from unet3d.config.schema import ModelConfig
 from unet3d.config.target import OWN
 from unet3d.models import build_model
 
-FOLDED = ("unet3d", "resunet")  # each norm follows the convolution of its name, and nothing else
+# Each norm follows the convolution of its name, and nothing else.
+FOLDED = ("unet3d", "resunet", "resenc")
 VECTOR_CHANNELS = 16  # output channels that oneDNN computes at once; with fewer, lanes idle
 
 

@@ -32,18 +32,27 @@ def build(model: ModelConfig, *, channels: int, outputs: int, seed: int) -> kera
 
 
 def residual(
-    blocks: Blocks, x: Any, level: int, name: str, *, stride: Sizes | Literal[1] = 1
+    blocks: Blocks,
+    x: Any,
+    level: int,
+    name: str,
+    *,
+    stride: Sizes | Literal[1] = 1,
+    lean: bool = False,
 ) -> Any:
-    """Two convolutions of `level` beside a shortcut, projected where the shape changes."""
+    """Two convolutions of `level` beside a shortcut, projected where the shape changes.
+
+    lean: projected only where the filters change, and at first without a part of the convolutions.
+    """
     bias, filters = blocks.model.norm == "none", blocks.filters(level)
     size = blocks.model.kernel(level)
     y = blocks.conv_norm_act(x, level, f"{name}a", stride=stride)
     y = blocks.conv(y, filters, f"{name}b_conv", size=size, bias=bias)
-    y = blocks.norm(y, f"{name}b_norm")
-    if stride != 1 or x.shape[-1] != filters:
-        if stride != 1:
-            # Averaging keeps every voxel in the shortcut; a strided 1x1x1 would drop 7 of 8.
-            x = layers.AveragePooling3D(stride, name=f"{name}_shortcut_pool")(x)
+    y = blocks.norm(y, f"{name}b_norm", scale="zeros" if lean else "ones")
+    if stride != 1:
+        # Averaging keeps every voxel in the shortcut; a strided 1x1x1 would drop 7 of 8.
+        x = layers.AveragePooling3D(stride, name=f"{name}_shortcut_pool")(x)
+    if x.shape[-1] != filters or (stride != 1 and not lean):
         x = blocks.conv(x, filters, f"{name}_shortcut_conv", size=1, bias=bias)
         x = blocks.norm(x, f"{name}_shortcut_norm")
     total = layers.Add(name=f"{name}_add")([x, y])

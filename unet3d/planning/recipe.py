@@ -15,6 +15,7 @@ from unet3d.planning.topology import Topology, choose_topology
 
 LEAST_BATCH = 2
 NNUNET_VALUES = 560e6  # of a patch in a batch of 2: what nnU-Net plans for a GPU of 8 GB
+RESENC_VALUES = {8: 680e6, 24: 2100e6}  # the same of its presets M and L, by their GB
 Count = Callable[[Sequence[int], Topology], float]  # values of the feature maps of a patch
 
 
@@ -27,15 +28,31 @@ class Recipe:
     topology: Topology
 
 
+def nnunet_values(memory: float, residual: bool) -> float:
+    """Values that nnU-Net plans a patch for, in a batch of 2 on a GPU of `memory` GB.
+
+    residual: by its presets of residual encoders, of which the larger one begins at 24 GB.
+    """
+    if not residual:
+        return NNUNET_VALUES * memory / 8
+    preset = max((size for size in RESENC_VALUES if size <= memory), default=min(RESENC_VALUES))
+    return RESENC_VALUES[preset] * memory / preset
+
+
 def plan_recipe(
-    volume: Sequence[float], spacing: Sequence[float], cases: int, most: float, count: Count
+    volume: Sequence[float],
+    spacing: Sequence[float],
+    cases: int,
+    most: float,
+    count: Count,
+    share: float = SHARE_OF_DATA,
 ) -> Recipe | None:
     """The recipe for `cases` volumes of the median size `volume`, in voxels of `spacing` mm.
 
     most: values of feature maps that a patch may have in a batch of LEAST_BATCH. Planning starts
     as `choose_patch`, and the axis that is longest relative to the volume is shortened by the
     stride that the network then has. What memory is left makes the batch larger, up to
-    SHARE_OF_DATA of all voxels. None where no patch fits.
+    `share` of all voxels. None where no patch fits.
     """
     side = (LARGEST * prod(spacing)) ** (1 / 3)  # mm
     wanted = [min(round(side / mm), size) for size, mm in zip(volume, spacing, strict=True)]
@@ -52,8 +69,8 @@ def plan_recipe(
         patch, topology = _fitted(spacing, smaller)
         if not topology.strides:
             return None
-    share = round(cases * prod(volume) * SHARE_OF_DATA / prod(patch))
-    batch = max(min(round(most / values * LEAST_BATCH), share), LEAST_BATCH)
+    largest = round(cases * prod(volume) * share / prod(patch))
+    batch = max(min(round(most / values * LEAST_BATCH), largest), LEAST_BATCH)
     return Recipe(patch, batch, topology)
 
 
@@ -69,17 +86,26 @@ def _stride(topology: Topology) -> tuple[int, ...]:
 
 
 def feature_values(
-    patch: Sequence[int], topology: Topology, filters: int, max_filters: int, outputs: int
+    patch: Sequence[int],
+    topology: Topology,
+    filters: int,
+    max_filters: int,
+    outputs: int,
+    blocks: Callable[[int], int] | None = None,
 ) -> float:
     """Values in the outputs of all convolutions of a U-Net with two of them a level.
 
-    outputs: of the network. Deep supervision is left out, as in nnU-Net.
+    outputs: of the network. blocks: residual blocks at a level of the encoder, beside one
+    convolution a level in the decoder. Deep supervision is left out, as in nnU-Net.
     """
     sizes, values = [tuple(patch)], 0
     for stride in topology.strides:
         sizes.append(tuple(size // step for size, step in zip(sizes[-1], stride, strict=True)))
     for level, size in enumerate(sizes):
         width = min(filters * 2**level, max_filters)
-        # Two in the encoder; above the deepest level two in the decoder and the upsampling.
-        values += (2 if level == len(sizes) - 1 else 5) * width * prod(size)
+        # Blocks of two; beside the first of them the shortcut, or at full resolution the stem.
+        encoder = 2 if blocks is None else 2 * blocks(level) + 1
+        upwards = 3 if blocks is None else 2  # with the upsampling, above the deepest level
+        convolutions = encoder + (0 if level == len(sizes) - 1 else upwards)
+        values += convolutions * width * prod(size)
     return values + outputs * prod(sizes[0])

@@ -1,4 +1,4 @@
-"""What to train with, from a data set's fingerprint: patch, batch size, spacing.
+"""What to train with, from a data set's fingerprint: patch and batch size.
 
 After nnU-Net's planner (Isensee et al. 2021), limited by the memory of a device as in nnU-Net's
 2024 presets. Pure functions of numbers: neither TensorFlow nor files.
@@ -8,28 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 LARGEST = 256**3  # voxels of the patch that planning starts from
-ANISOTROPIC = 3.0  # ratio of spacings, and of sizes, from which an axis counts as coarse
-COARSE_PERCENTILE = 10  # of a coarse axis' spacings; the median would lose thin slices
 SHARE_OF_DATA = 0.05  # of all voxels: the most that a batch may hold
-
-
-@dataclass(frozen=True)
-class Spacing:
-    """A spacing to resample to, in mm.
-
-    coarse: the axis that nnU-Net's rule for coarse axes changed, if any; uniform: whether every
-    case already has this spacing.
-    """
-
-    mm: tuple[float, ...]
-    coarse: int | None
-    uniform: bool
 
 
 def median_size(shapes: Iterable[Sequence[int]]) -> tuple[int, ...]:
@@ -85,25 +69,3 @@ def choose_batch(
 def largest_batch(shapes: Sequence[Sequence[int]], patch: Sequence[int]) -> int:
     """The number of patches whose voxels are SHARE_OF_DATA of those of all volumes."""
     return int(SHARE_OF_DATA * sum(prod(shape) for shape in shapes) / prod(patch))
-
-
-def choose_spacing(spacings: Sequence[Sequence[float]], shapes: Sequence[Sequence[int]]) -> Spacing:
-    """The median spacing, or for a coarse axis its tenth percentile.
-
-    spacings, shapes: (cases, 3), mm and voxels.
-
-    An axis is coarse, as in nnU-Net, where its median spacing is more than three times that of
-    the others and its median size less than a third of theirs.
-    """
-    table, sizes = np.asarray(spacings, dtype=float), np.median(np.asarray(shapes), axis=0)
-    target = np.median(table, axis=0)
-    axis = int(np.argmax(target))
-    others = [other for other in range(3) if other != axis]
-    finest = max(target[others])
-    coarse = bool(
-        target[axis] > ANISOTROPIC * finest and sizes[axis] * ANISOTROPIC < min(sizes[others])
-    )
-    if coarse:
-        target[axis] = max(np.percentile(table[:, axis], COARSE_PERCENTILE), finest)
-    mm = tuple(round(float(length), 4) for length in target)
-    return Spacing(mm, axis if coarse else None, bool(np.allclose(table, mm, atol=1e-3)))

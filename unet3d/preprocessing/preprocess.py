@@ -22,6 +22,7 @@ from unet3d.errors import DataError
 from unet3d.files import discard, publish, remove_stale, temporary_folder, write_text
 from unet3d.machine import cores
 from unet3d.preprocessing.array_pool import HANDLES
+from unet3d.preprocessing.auto_spacing import with_spacing
 from unet3d.preprocessing.case import build_case
 from unet3d.preprocessing.channel_methods import with_methods
 from unet3d.preprocessing.fingerprint import refresh_fingerprint, write_fingerprint
@@ -33,6 +34,7 @@ from unet3d.preprocessing.store import (
     StoredCase,
     damage,
     folder_damage,
+    keep_root,
     marker_text,
     read_marker,
     stored_case,
@@ -83,6 +85,9 @@ def preprocess(
     inputs = case_identities(identity)
     if check is not None:
         check(dataset, inputs)
+    resolved = with_spacing(data, dataset, digest(identity))
+    assert resolved is not None
+    data = resolved
     key = store_key(data, dataset, identity)
     path = store_path(data, key)
     regions = with_regions(data, dataset).regions
@@ -90,7 +95,8 @@ def preprocess(
     if found is not None:
         log.info("data: using the complete store %s (%d cases)", path, len(found.cases))
         refresh_fingerprint(found, regions)
-        return replace(found, inputs=inputs, source=dataset)
+        keep_root(path, str(Path(data.root).resolve()))
+        return replace(found, inputs=inputs, source=dataset, resampled_to=data.spacing)
     _mention_earlier_format(path, data, digest(identity))
     (path / "cases").mkdir(parents=True, exist_ok=True)
     remove_stale(path / "cases")
@@ -112,8 +118,10 @@ def preprocess(
         inputs=inputs,
         source=dataset,
         normalize=normalized(data),
+        resampled_to=data.spacing,
     )
     write_fingerprint(store, regions)
+    keep_root(path, str(Path(data.root).resolve()))
     write_text(path / MARKER, marker_text(store))
     return store
 
@@ -125,9 +133,13 @@ def find_store(data: DataConfig) -> Store | None:
     """
     dataset = read_dataset(data)
     data = with_methods(data, dataset)
-    key = store_key(data, dataset, input_identity(dataset))
-    found = _complete(store_path(data, key), data.on_bad_case)
-    return found and replace(found, source=dataset)
+    identity = input_identity(dataset)
+    resolved = with_spacing(data, dataset, digest(identity), read=False)
+    if resolved is None:
+        return None
+    path = store_path(resolved, store_key(resolved, dataset, identity))
+    found = _complete(path, data.on_bad_case)
+    return found and replace(found, source=dataset, resampled_to=resolved.spacing)
 
 
 def _complete(path: Path, on_bad_case: str) -> Store | None:

@@ -2,6 +2,7 @@
 
 <name>-<key>/store.json             written last: marks the store as complete
             /fingerprint.json       the figures of the cases, see unet3d.preprocessing.fingerprint
+            /roots.json             the folders of the data sets that it was used for
 <name>-<key>/cases/<id>/image.b2nd  (x, y, z, channels), float16, or bfloat16 stored as uint16
                        /label.b2nd  (x, y, z), uint8
                        /foreground.npz, case.json
@@ -9,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,6 +22,7 @@ import numpy as np
 
 from unet3d.datasets.dataset import Dataset
 from unet3d.errors import DataError
+from unet3d.files import write_text
 from unet3d.preprocessing.array_pool import read_window
 from unet3d.preprocessing.checksum import checksum_matches, with_checksum
 from unet3d.preprocessing.first_read import (
@@ -35,6 +38,7 @@ FORMAT = 3  # increased when the files of a store, or how they are computed, cha
 FORMAT_CHANGE = "built anew, as the background is now what surrounds the body, not every 0"
 CASE_FILES = ("image.b2nd", "label.b2nd", "foreground.npz", "case.json")
 MARKER = "store.json"
+ROOTS = "roots.json"  # the data sets that it was used for, for `unet3d clean`
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class Store:
     Reading raises DataError for a file that has changed since it was written.
     inputs: the identity of each case's files as they are now, and source: the data set itself,
     where `preprocess` has looked. normalize: the method of each sequence, where any is not zscore.
-    scales: of the sequences that are scaled while they are read.
+    scales: of the sequences that are scaled while they are read. resampled_to: mm, what
+    data.spacing was or auto stood for.
     """
 
     path: Path
@@ -69,6 +74,7 @@ class Store:
     source: Dataset | None = field(default=None, compare=False)
     normalize: tuple[str, ...] = ()
     scales: Scales = ()
+    resampled_to: list[float] | None = field(default=None, compare=False)
 
     def image(self, case_id: str, window: Window | None = None) -> np.ndarray:
         """(x, y, z, channels) of the case or of a window in it, in the stored dtype, scaled."""
@@ -210,3 +216,27 @@ def wrong_size(folder: Path) -> str | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{folder / 'case.json'}: cannot be read"
     return None
+
+
+def roots_of(path: Path) -> list[str]:
+    """The data sets that the store at `path` was used for; none where that is not known."""
+    try:
+        return [str(root) for root in json.loads((path / ROOTS).read_text())]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def keep_root(path: Path, root: str) -> None:
+    """Note that a store is used for the data set at `root`; a store that is read-only stays so."""
+    roots = roots_of(path)
+    if root not in roots:
+        with contextlib.suppress(OSError):
+            write_text(path / ROOTS, json.dumps([*roots, root]))
+
+
+def format_of(path: Path) -> int | None:
+    """The format of the store at `path`; None where that cannot be read."""
+    try:
+        return int(json.loads((path / MARKER).read_text())["format"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -12,11 +12,12 @@ from unet3d.datasets.read import read_dataset
 from unet3d.errors import DataError
 from unet3d.files import write_text
 from unet3d.machine import cores
+from unet3d.preprocessing.auto_spacing import with_spacing
 from unet3d.preprocessing.channel_methods import with_methods
 from unet3d.preprocessing.checksum import file_crc32
 from unet3d.preprocessing.first_read import DAMAGE_MARK
 from unet3d.preprocessing.store import Store, read_marker, wrong_size
-from unet3d.preprocessing.store_key import input_identity, store_key, store_path
+from unet3d.preprocessing.store_key import digest, input_identity, store_key, store_path
 from unet3d.progress_bars import case_bar
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,9 @@ def built_store(data: DataConfig) -> Store:
     """
     dataset = read_dataset(data)
     data = with_methods(data, dataset)
-    path = store_path(data, store_key(data, dataset, input_identity(dataset)))
+    identity = input_identity(dataset)
+    data = with_spacing(data, dataset, digest(identity)) or data
+    path = store_path(data, store_key(data, dataset, identity))
     store = read_marker(path)
     if store is None:
         others = sorted(p.parent.name for p in path.parent.glob(f"{data.name}-*/store.json"))

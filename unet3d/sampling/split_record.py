@@ -31,7 +31,8 @@ class SplitRecord:
 
     inputs: the identity of each case's files, by its id; empty in records of earlier versions.
     digest: of the whole data set. steps_per_epoch: 0 where it is not recorded. accepted: what
-    differed when data.changed=accept was typed.
+    differed when data.changed=accept was typed. weights: of the training cases that are not drawn
+    as often as most, by a table's column; None where earlier versions did not record it.
     """
 
     split: Split
@@ -39,6 +40,7 @@ class SplitRecord:
     digest: str = ""
     steps_per_epoch: int = 0
     accepted: tuple[str, ...] = ()
+    weights: Mapping[str, float] | None = None
 
     def of_today(self, cases: Iterable[str], differ: str, store: Store) -> SplitRecord:
         """The record from now on, where `differ` was accepted of `cases`.
@@ -47,10 +49,11 @@ class SplitRecord:
         today's identities.
         """
         cases = set(cases)
+        weights = train_weights(store.source, self.split)
         if not self.inputs:
-            return replace(self, inputs=store.inputs, digest=store.digest)
+            return replace(self, inputs=store.inputs, digest=store.digest, weights=weights)
         if not differ:
-            return self
+            return self if self.weights is not None else replace(self, weights=weights)
         lost = cases - store.cases.keys()
         parts = (self.split.train, self.split.val, self.split.test)
         return replace(
@@ -59,6 +62,7 @@ class SplitRecord:
             inputs={**self.inputs, **{c: store.inputs[c] for c in sorted(cases - lost)}},
             digest=store.digest,
             accepted=(*self.accepted, differ),
+            weights={case: weight for case, weight in weights.items() if case not in lost},
         )
 
 
@@ -82,7 +86,31 @@ def differences(
 
 def new_record(split: Split, store: Store) -> SplitRecord:
     """That of a run at its first start."""
-    return SplitRecord(split, store.inputs, store.digest)
+    weights = train_weights(store.source, split)
+    return SplitRecord(split, store.inputs, store.digest, weights=weights)
+
+
+def train_weights(dataset: Dataset | None, split: Split) -> dict[str, float]:
+    """The weights of the training cases that have one other than 1."""
+    given = {case.id: case.weight for case in dataset.cases} if dataset else {}
+    return {case: given[case] for case in split.train if given.get(case, 1.0) != 1}
+
+
+def weight_changes(record: SplitRecord, dataset: Dataset) -> str:
+    """Which training cases are drawn more or less often than before: "" or "weight of a: 3, was 1".
+
+    A case that is missing is named as such elsewhere.
+    """
+    if record.weights is None:
+        return ""
+    now = train_weights(dataset, record.split)
+    there = {case.id for case in dataset.cases}
+    changes = [
+        f"{case}: {now.get(case, 1.0):g}, was {record.weights.get(case, 1.0):g}"
+        for case in record.split.train
+        if case in there and now.get(case, 1.0) != record.weights.get(case, 1.0)
+    ]
+    return f"weight of {listed(changes)}" if changes else ""
 
 
 def write_record(path: Path, record: SplitRecord) -> None:
@@ -94,6 +122,8 @@ def write_record(path: Path, record: SplitRecord) -> None:
         **asdict(record.split),
         "cases": dict(record.inputs),
     }
+    if record.weights is not None:
+        fields["weights"] = dict(record.weights)
     text = json.dumps(fields, indent=1)
     if read_text(path) != text:
         write_text(path, text)
@@ -109,12 +139,14 @@ def read_record(path: Path) -> SplitRecord | None:
         return None
     try:
         found = json.loads(text)
+        weights = found.get("weights")
         return SplitRecord(
             Split(*(tuple(map(str, found[part])) for part in ("train", "val", "test"))),
             {str(case): str(identity) for case, identity in found.get("cases", {}).items()},
             str(found.get("digest", "")),
             int(found.get("steps_per_epoch", 0)),
             tuple(found.get("accepted", ())),
+            None if weights is None else {str(c): float(weight) for c, weight in weights.items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
@@ -129,14 +161,15 @@ def check_cases(
     found: Mapping[str, str],
     config: Config,
     accept: str = ACCEPT,
+    weights: str = "",
 ) -> str:
     """What differs of `cases` between the record and today's data, where that is accepted.
 
-    found: the identity of today's cases. Raises DataError unless nothing differs or
-    data.changed is `accept`. accept: what to type for that.
+    found: the identity of today's cases; weights: what `weight_changes` finds. Raises DataError
+    unless nothing differs or data.changed is `accept`. accept: what to type for that.
     """
     before = {case: record.inputs.get(case, "") for case in cases}
-    differ = differences(before, found)
+    differ = "; ".join(filter(None, (differences(before, found), weights)))
     if differ and config.data.changed != "accept":
         raise DataError(
             f"data.root: {config.data.root} is not as it was when run {config.resume} began: "

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
+
+import numpy as np
 
 from unet3d.config.schema import SweepConfig
 from unet3d.errors import ConfigError, RunError
 from unet3d.inference.ensemble import Ensemble
+from unet3d.sweep.format import shown
+from unet3d.sweep.statistics.comparison import best_first
 from unet3d.sweep.sweep_folder import TrialRecord, find_sweep
 
 log = logging.getLogger(__name__)
@@ -26,10 +31,15 @@ class Configuration:
     trials: tuple[TrialRecord, ...]
 
     @property
+    def finished(self) -> list[TrialRecord]:
+        """The trials that have finished with a val/dice."""
+        over = [trial for trial in self.trials if trial.result.state == "finished"]
+        return [trial for trial in over if _is_number(trial.result.best)]
+
+    @property
     def values(self) -> list[float]:
         """The best val/dice of each trial that has finished, of its own validation cases."""
-        found = [trial.result for trial in self.trials if trial.result.state == "finished"]
-        return [result.best for result in found if result.best is not None]
+        return [trial.result.best for trial in self.finished if trial.result.best is not None]
 
     @property
     def mean(self) -> float:
@@ -46,20 +56,64 @@ class Configuration:
         return f"{self.name}: val/dice {self.mean:.4f}{spread}, of {of}"
 
 
-def repeated(overrides: Sequence[Sequence[str]], sweep: SweepConfig) -> list[list[str]]:
-    """The overrides of each configuration, once for each fold and seed.
+def repeats(sweep: SweepConfig) -> bool:
+    """Whether a configuration is trained more than once."""
+    return sweep.folds is not None or sweep.seeds > 1 or sweep.racing
 
-    Raises ConfigError where they set the fold or the seed themselves.
+
+def most_seeds(sweep: SweepConfig) -> int:
+    """Seeds with which a race trains a configuration at the most."""
+    return sweep.max_seeds or max(3, 2 * sweep.seeds)
+
+
+def check_race(sweep: SweepConfig) -> None:
+    """Raise ConfigError for a race that has nothing to test by, or settings that contradict it."""
+    if not sweep.racing:
+        if sweep.max_seeds is not None:
+            raise ConfigError("sweep.max_seeds: is of sweep.racing=true; leave it out")
+        return
+    if sweep.folds is None and sweep.seeds < 2:
+        raise ConfigError(
+            "sweep.racing: compares configurations over folds or seeds; type sweep.folds=5, or "
+            "sweep.seeds=3, too"
+        )
+    if sweep.early_stopping != "none":
+        raise ConfigError(
+            f"sweep.racing: drops configurations itself; leave out sweep.early_stopping="
+            f"{sweep.early_stopping}"
+        )
+    if most_seeds(sweep) < sweep.seeds:
+        raise ConfigError(
+            f"sweep.max_seeds: {sweep.max_seeds} is below sweep.seeds={sweep.seeds}, with which "
+            "each configuration begins"
+        )
+
+
+def repeats_of(own: Sequence[str], sweep: SweepConfig, seed: int | None = None) -> list[list[str]]:
+    """The overrides of one configuration for each seed and fold, the folds of a seed together.
+
+    seed: only with this one. Raises ConfigError where `own` sets the fold or the seed itself.
     """
     folds: list[list[str]] = [[]]
     seeds: list[list[str]] = [[]]
     if sweep.folds is not None:
-        _refuse(overrides, "sweep.folds", (FOLDS, FOLD))
+        _refuse([own], "sweep.folds", (FOLDS, FOLD))
         folds = [[f"{FOLDS}={sweep.folds}", f"{FOLD}={fold}"] for fold in range(sweep.folds)]
-    if sweep.seeds > 1:
-        _refuse(overrides, "sweep.seeds", (SEED,))
-        seeds = [[f"{SEED}={seed}"] for seed in range(sweep.seeds)]
-    return [[*own, *fold, *seed] for own in overrides for fold in folds for seed in seeds]
+    if sweep.seeds > 1 or sweep.racing:
+        _refuse([own], "sweep.racing" if sweep.racing else "sweep.seeds", (SEED,))
+        numbers = range(sweep.seeds) if seed is None else [seed]
+        seeds = [[f"{SEED}={number}"] for number in numbers]
+    return [[*own, *fold, *one] for one in seeds for fold in folds]
+
+
+def repeated(overrides: Sequence[Sequence[str]], sweep: SweepConfig) -> list[list[str]]:
+    """The overrides of each configuration, once for each fold and seed.
+
+    A race goes through all configurations before the next fold. Raises ConfigError where they set
+    the fold or the seed themselves.
+    """
+    each = [repeats_of(own, sweep) for own in overrides]
+    return [one for group in (zip(*each, strict=True) if sweep.racing else each) for one in group]
 
 
 def _refuse(overrides: Sequence[Sequence[str]], setting: str, keys: Sequence[str]) -> None:
@@ -68,17 +122,48 @@ def _refuse(overrides: Sequence[Sequence[str]], setting: str, keys: Sequence[str
             raise ConfigError(f"{setting}: sets {' and '.join(keys)} itself; leave out {override}")
 
 
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def block_of(trial: TrialRecord) -> tuple[str, str]:
+    """The fold and the seed of a trial, "" for those that the sweep does not vary."""
+    return trial.swept.get(FOLD, ""), trial.swept.get(SEED, "")
+
+
+def own_settings(swept: Mapping[str, str]) -> dict[str, str]:
+    """What a sweep varies but for folds and seeds."""
+    return {key: text for key, text in swept.items() if key not in (FOLDS, FOLD, SEED)}
+
+
+def configuration_name(swept: Mapping[str, str]) -> str:
+    """As a trial is named: by the last word of each key, where these are unequal."""
+    own = own_settings(swept)
+    last = {key: key.rpartition(".")[2] for key in own}
+    unique = len(set(last.values())) == len(last)
+    named = (f"{last[key] if unique else key}={shown(text)}" for key, text in own.items())
+    return ", ".join(named) or "all"
+
+
 def configurations(trials: Sequence[TrialRecord]) -> list[Configuration]:
-    """The trials by configuration, the highest mean first."""
+    """The trials by configuration, the highest mean first, those without a finished trial last.
+
+    Where trials are missing the means are those of `best_first`, which folds that are easier than
+    others do not raise.
+    """
     groups: dict[tuple[tuple[str, str], ...], list[TrialRecord]] = {}
     for trial in trials:
-        own = ((key, text) for key, text in trial.swept.items() if key not in (FOLDS, FOLD, SEED))
-        groups.setdefault(tuple(own), []).append(trial)
+        groups.setdefault(tuple(own_settings(trial.swept).items()), []).append(trial)
     found = [
-        Configuration(", ".join(f"{key}={text}" for key, text in own) or "all", tuple(members))
+        Configuration(configuration_name(dict(own)), tuple(members))
         for own, members in groups.items()
     ]
-    return sorted(found, key=lambda one: -one.mean if one.values else 1.0)
+    blocks = {block: at for at, block in enumerate(sorted({block_of(trial) for trial in trials}))}
+    table = np.full((len(found), len(blocks)), math.nan)
+    for row, one in enumerate(found):
+        for trial in one.finished:
+            table[row, blocks[block_of(trial)]] = trial.result.best
+    return [found[at] for at in best_first(table)]
 
 
 def find_ensemble(output_dir: str, name: str, wanted: str | None = None) -> Ensemble:

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Group
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from unet3d.progress_bars import LiveDrawing
@@ -143,7 +145,18 @@ class LiveTable(LiveDrawing):
         if not self.live.is_started:
             log.info(text, *values)
 
-    def _render(self) -> Table:
+    def _bar(self) -> ProgressBar:
+        """Epochs that have ended, of those of all trials; ended trials count whole."""
+        whole = [row.epochs for row in self.rows.values()]
+        mean = sum(whole) / len(whole) if whole else 1.0
+        over = [
+            row.epoch if row.state in ("running", "waiting") else row.epochs
+            for row in self.rows.values()
+        ]
+        total = sum(whole) + mean * (self.total - len(whole))
+        return ProgressBar(total=total, completed=sum(over), width=min(60, self.console.width))
+
+    def _render(self) -> Group:
         table = Table(title=self.summary(), title_justify="left", expand=False)
         for heading in ("trial", "settings", "state", "epoch", "val/dice", "best", "left"):
             table.add_column(heading, justify="left" if heading == "settings" else "right")
@@ -162,4 +175,4 @@ class LiveTable(LiveDrawing):
                 number_or_dash(row.best),
                 clock(left) if left is not None else "",
             )
-        return table
+        return Group(table, self._bar())

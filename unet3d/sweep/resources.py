@@ -65,6 +65,11 @@ class TrialResources:
         return trials
 
 
+def devices_of_slot(resources: TrialResources) -> float:
+    """GPUs of a trial, a share of one counting as such; without GPUs each worker is a device."""
+    return (resources.gpus or 1) * resources.workers_per_trial
+
+
 def choose_from_cluster(config: Config, local: bool) -> tuple[TrialResources, int]:
     """What each trial gets of the nodes that are there, and the number of machines.
 

@@ -22,23 +22,26 @@ from unet3d.distributed.gpus import check_gpus
 from unet3d.distributed.run_state import FAILED, KILLED, RUNNING, read_state
 from unet3d.distributed.stop import StopRequest, stop_requests
 from unet3d.distributed.writer import FORMER_SECONDS, end_for
-from unet3d.errors import DataError, RunStopped
+from unet3d.errors import DataError, RunError, RunStopped
 from unet3d.logs import log_to_console
 from unet3d.run_folder import run_folder
 from unet3d.sampling.split_record import ACCEPT, differences
-from unet3d.sweep.configurations import configurations
-from unet3d.sweep.forecast import comparison
+from unet3d.sweep.budget import Budget, check_deadline, make_budget
+from unet3d.sweep.configuration_runs import ConfigurationRuns
+from unet3d.sweep.configurations import repeats
+from unet3d.sweep.forecast import comparison, simulated_sweep
 from unet3d.sweep.forecast_process import forecast_of, start_forecast
-from unet3d.sweep.known_timing import newest_runs
+from unet3d.sweep.known_timing import newest_runs, timing_of_runs
 from unet3d.sweep.live_table import LiveTable
 from unet3d.sweep.plan import SweepPlan, check_alike, run_config
-from unet3d.sweep.resources import TrialResources, choose_from_cluster
+from unet3d.sweep.resources import TrialResources, choose_from_cluster, devices_of_slot
 from unet3d.sweep.running import Sweep
 from unet3d.sweep.runs import close_trials
 from unet3d.sweep.scheduler import run_trials
 from unet3d.sweep.search import Search
 from unet3d.sweep.sweep_folder import SweepFolder, sweep_folder
 from unet3d.sweep.trial import Trial, TrialResult
+from unet3d.sweep.ui import compare_hint
 from unet3d.sweep.worker_pool import WorkerPool
 from unet3d.tracking.connection import record_or_warn
 from unet3d.tracking.run import end_run
@@ -58,6 +61,7 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
     begun: float | None = time.monotonic()
     config, folder = plan.config, sweep_folder(plan.config.output_dir, plan.name)
     check_alike(plan.trials)
+    check_deadline(config.sweep)
     if not config.dry_run:
         check_writable("output_dir", Path(config.output_dir))
         if cluster_address(config) is None:  # the workers will share this machine
@@ -66,6 +70,8 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
         if not config.dry_run:
             # Any sweep goes on by itself; auto waits for its job's former process, too.
             stack.enter_context(folder.held(FORMER_SECONDS if config.resume == AUTO else 0.0))
+            if not config.sweep.racing:
+                folder.race.unlink(missing_ok=True)
             _make_stores(plan.trials, folder)
             search = plan.make_search(folder)
         local = stack.enter_context(ray_cluster(config, "the trials run here", **plan.ray_init))
@@ -76,6 +82,7 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
             config = plan.config
         resources, machines = choose_from_cluster(config, local)
         _announce(plan, resources, machines)
+        budget = _budget(plan, resources, folder)
         if config.dry_run:
             for line in forecast_of(plan, resources, folder, newest_runs(config.output_dir))():
                 log.info("%s", line)
@@ -95,19 +102,23 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
         forecast = start_forecast(plan, resources, folder) if wanted else None
         if forecast is not None:
             stack.callback(forecast.end)
+        groups = _groups(plan, folder, record)
         facts = replace(before, name=plan.name, run_id=parent, command=_command())
+        facts = replace(facts, budget=config.sweep.budget or 0.0)
         folder.write_facts(replace(facts, swept=tuple(plan.swept)))
         close_trials(config, folder)
         stop.deferred = True
         try:
-            results = _run(plan, search, folder, pool, record, stop, local, begun)
+            results = _run(plan, search, folder, pool, record, groups, stop, local, begun, budget)
         except BaseException as error:
+            if groups is not None:
+                groups.close(None)
             if record is not None:
                 record_or_warn(record.close, "FAILED", {"unet3d.reason": str(error)}, {})
             raise
         if forecast is not None and not stop.asked:
             forecast.wait()
-        _finish(plan, folder, record, stop, results)
+        _finish(plan, folder, record, groups, stop, results, budget)
         return results
 
 
@@ -117,14 +128,19 @@ def _run(
     folder: SweepFolder,
     pool: WorkerPool,
     record: SweepRecord | None,
+    groups: ConfigurationRuns | None,
     stop: StopRequest,
     local: bool,
     begun: float | None,
+    budget: Budget | None,
 ) -> dict[int, TrialResult]:
     """Run the trials. begun: when the command was, to be kept with what it took; None: not."""
 
     def prepare(trial: Trial, run_id: str | None) -> Config:
-        return run_config(trial, plan, pool.resources, record.run_id if record else None, run_id)
+        parent = record.run_id if record else None
+        if groups is not None:
+            parent = groups.parent_of(trial.swept)
+        return run_config(trial, plan, pool.resources, parent, run_id)
 
     def record_failure(trial: Trial, run_id: str | None, error: str) -> str:
         state = run_folder(plan.config.output_dir, run_id).state if run_id else None
@@ -145,7 +161,6 @@ def _run(
     with LiveTable(plan.total, pool.resources.at_once) as table:
         sweep = Sweep(
             search=search,
-            total=plan.total,
             folder=folder,
             pool=pool,
             table=table,
@@ -156,13 +171,41 @@ def _run(
             record_failure=record_failure,
             record_stop=record_stop,
             grow=plan.config.sweep.grow,
+            budget=budget,
         )
         results = run_trials(sweep)
-    if begun is not None and not stop.asked:
+    if budget is not None and not sweep.ended:
+        budget.reason = ""
+    if begun is not None and not sweep.stopping:
         seconds = time.monotonic() - begun
         overhead = seconds - table.trial_seconds
         folder.write_facts(replace(folder.facts(), seconds=seconds, overhead=overhead))
     return results
+
+
+def _budget(plan: SweepPlan, resources: TrialResources, folder: SweepFolder) -> Budget | None:
+    """The limits of the sweep. Raises ConfigError where no trial can end within them."""
+    configs, output_dir = [trial.config for trial in plan.trials], plan.config.output_dir
+
+    def forecast() -> float | None:
+        try:
+            timing = timing_of_runs(newest_runs(output_dir), f"runs of {output_dir}", output_dir)
+            one = replace(resources, at_once=1)
+            return simulated_sweep(configs, len(configs), one, timing).makespan * devices
+        except (RunError, DataError):  # nothing is measured yet, or no store is built
+            return None
+
+    devices = devices_of_slot(resources)
+    return make_budget(plan.config.sweep, folder, configs, devices, forecast)
+
+
+def _groups(
+    plan: SweepPlan, folder: SweepFolder, record: SweepRecord | None
+) -> ConfigurationRuns | None:
+    """Where several trials belong to one configuration."""
+    if record is None or not repeats(plan.config.sweep):
+        return None
+    return ConfigurationRuns(record, folder.configurations)
 
 
 def _make_stores(trials: Sequence[Trial], folder: SweepFolder) -> None:
@@ -238,23 +281,30 @@ def _finish(
     plan: SweepPlan,
     folder: SweepFolder,
     record: SweepRecord | None,
+    groups: ConfigurationRuns | None,
     stop: StopRequest,
     results: dict[int, TrialResult],
+    budget: Budget | None,
 ) -> None:
     """Print the table, write the report, close the parent run; raises RunStopped as run_sweep."""
-    from unet3d.sweep.report.report import write_report
+    from unet3d.sweep.report.configuration_table import markdown, print_verdict
+    from unet3d.sweep.report.cost import cost_sentence
+    from unet3d.sweep.report.report import verdict_of, write_report
     from unet3d.sweep.report.results import counted, note, print_results, read_results
 
     records = read_results(folder)
     print_results(records)
-    if plan.config.sweep.folds is not None or plan.config.sweep.seeds > 1:
-        for one in configurations(records):
-            log.info("%s", one)
+    found = verdict_of(folder, plan.config.output_dir)
+    if found is not None:
+        print_verdict(found)
     counts = counted(results.values())
     report = write_report(folder, plan.config.output_dir)
-    if line := comparison(folder):
-        log.info("%s", line)
+    for line in (comparison(folder), cost_sentence(records, plan.config.sweep.budget)):
+        if line:
+            log.info("%s", line)
     log.info("report: %s", report)
+    if record is not None:
+        log.info("compare: %s", compare_hint(plan.config, folder, record.experiment))
     status = "KILLED" if stop.asked else "FAILED" if counts.get("failed") else "FINISHED"
     if record is not None:
         best = max((r.best for r in results.values() if r.best is not None), default=None)
@@ -262,11 +312,22 @@ def _finish(
         if best is not None:
             metrics["sweep/best_val_dice"] = best
         record_or_warn(record.log_folder, report.parent)
-        tags = {"mlflow.note.content": note(records, record.experiment)}
+        if groups is not None:
+            groups.close(found)
+        lines = markdown(found) if found else []
+        tags = {"mlflow.note.content": note(records, record.experiment, lines)}
+        if found is not None:
+            tags["sweep.answer"] = found.answer[:5000]
+        if budget is not None and budget.reason:
+            tags["sweep.ended"] = budget.reason
         record_or_warn(record.close, status, tags, metrics)
     summary = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none had started"
     if status == "KILLED":
         raise RunStopped(f"stopped: {summary}; the same command resumes the sweep", stop.exit_code)
     if status == "FAILED":
         raise RunStopped(f"{summary}; the same command tries the failed ones again", 1)
+    if budget is not None and budget.reason:
+        name = f"sweep.name={plan.name}"
+        log.info("%s: %s; the same command with %s and more goes on", budget.reason, summary, name)
+        return
     log.info("all over: %s", summary)

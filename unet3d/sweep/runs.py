@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,21 @@ from unet3d.errors import RunError
 from unet3d.files import read_text
 from unet3d.run_folder import RunFolder
 from unet3d.sweep.sweep_folder import SWEEP, SweepFolder, best_epoch
+from unet3d.terminal import terminal_columns
 from unet3d.tracking.runs import Ending, close_in_store, running_runs, statuses, store_of
 
 log = logging.getLogger(__name__)
 UNWRITTEN_SECONDS = 24 * 3600.0  # after which a run of an earlier version counts as ended
-HEADINGS = ("run or sweep", "state", "best val/dice", "epochs", "last written", "name")
+HEADINGS = ("run, sweep or study", "state", "best val/dice", "epochs", "last written", "name")
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A run or a sweep. run_id: in MLflow, "" for none; written: when it last was."""
+    """A run, a sweep or a study. run_id: in MLflow, "" for none; written: when it last was.
+
+    unclear: what a folder is that is none of these.
+    """
 
     id: str
     state_file: Path
@@ -37,6 +41,7 @@ class Listed:
     written: float
     name: str
     state: State | None = field(default=None)
+    unclear: str = ""
 
     def ended(self, now: float, open_in_store: bool) -> bool:
         """Whether its process has ended without closing it."""
@@ -46,6 +51,8 @@ class Listed:
 
     def shown_state(self, now: float, open_in_store: bool, in_store: str) -> str:
         """For the table. in_store: the status of a run that was fetched, or is of long ago."""
+        if self.unclear:
+            return self.unclear
         if self.ended(now, open_in_store):
             cause = f": {self.state.cause}" if self.state and self.state.cause else ""
             return f"RUNNING, but its process ended {ago(now - self.written)} ago{cause}"
@@ -60,7 +67,8 @@ def runs(config: Config, settings: RunsConfig) -> None:
     """Print the table; with close=true first close what has ended, in folder and tracking store."""
     store = store_of(config)
     open_in_store = running_runs(store) if store else set()
-    listed = [*_sweeps(Path(config.output_dir)), *_runs(Path(config.output_dir))]
+    output_dir = Path(config.output_dir)
+    listed = [*_studies(output_dir), *_sweeps(output_dir), *_runs(output_dir)]
     now = time.time()
     dead = [one for one in listed if one.ended(now, one.run_id in open_in_store)]
     left = [
@@ -77,13 +85,15 @@ def runs(config: Config, settings: RunsConfig) -> None:
             close_in_store(store, Ending(one.run_id, one.state.status, one.state.reason, ended))
         log.info("%d closed", len(dead) + len(left))
         return
-    without = [one.run_id for one in listed if one.state is None and one.run_id]
+    without = [one.run_id for one in listed if one.state is None and one.run_id and not one.unclear]
     in_store = statuses(store, without) if store else {}
     rows = [
         _row(one, now, one.run_id in open_in_store, in_store.get(one.run_id, "unknown"))
         for one in listed
     ]
-    print(table([HEADINGS, *rows]) if rows else f"no runs in {config.output_dir}")
+    print(
+        table([HEADINGS, *rows], terminal_columns()) if rows else f"no runs in {config.output_dir}"
+    )
     if dead or left:
         print(f"\n{len(dead) + len(left)} have ended without being closed; unet3d runs close=true")
 
@@ -114,8 +124,42 @@ def close_trials(config: Config, folder: SweepFolder) -> None:
 
 
 def _runs(output_dir: Path) -> list[Listed]:
-    paths = [path for path in (output_dir / "runs").glob("*") if RunFolder(path).config.exists()]
-    return sorted(map(_run, paths), key=lambda one: one.written)
+    paths = [path for path in (output_dir / "runs").glob("[!.]*") if path.is_dir()]
+    listed = [
+        _run(p) if RunFolder(p).config.exists() else _unclear(p, "config.yaml") for p in paths
+    ]
+    return sorted(listed, key=lambda one: one.written)
+
+
+def _unclear(path: Path, missing: str) -> Listed:
+    """A folder among runs or sweeps that lacks the file that every one of them has."""
+    what = f"no {missing}: " + (
+        "its start was interrupted" if any(path.iterdir()) else "an empty folder"
+    )
+    written = path.stat().st_mtime
+    state = path / "state.json"
+    return Listed(path.name, state, "", None, "", written, name="", unclear=what)
+
+
+def _studies(output_dir: Path) -> list[Listed]:
+    """Those of `unet3d scaling`; while one runs, so does a sweep of its own."""
+    found = []
+    for path in sorted((output_dir / "scaling").glob("*/study.json")):
+        cells = [*path.parent.glob("cells/*.json")]
+        results = path.parent / "results.json"
+        found.append(
+            Listed(
+                id=path.parent.name,
+                state_file=path.parent / "state.json",
+                run_id="",
+                best=None,
+                progress=f"{len(cells)} parts measured",
+                written=_written(None, (path, results, *cells)),
+                name="study",
+                unclear="FINISHED" if results.is_file() else "not finished; its command goes on",
+            )
+        )
+    return found
 
 
 def _run(path: Path) -> Listed:
@@ -150,8 +194,12 @@ def _run(path: Path) -> Listed:
 
 def _sweeps(output_dir: Path) -> list[Listed]:
     found = []
-    for path in sorted((output_dir / "sweeps").glob(f"*/{SWEEP}")):
-        folder = SweepFolder(path.parent)
+    for place in sorted((output_dir / "sweeps").glob("[!.]*")):
+        path, folder = place / SWEEP, SweepFolder(place)
+        if not path.is_file():
+            if place.is_dir() and not any(place.glob("*forecast.json")):  # of a dry run alone
+                found.append(_unclear(place, SWEEP))
+            continue
         state, trials = read_state(folder.state), folder.trials()
         counts = Counter(trial.result.state for trial in trials)
         best, _ = best_epoch(
@@ -190,13 +238,26 @@ def _row(one: Listed, now: float, open_in_store: bool, in_store: str) -> tuple[s
     )
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width, whole, as ids are there to be copied."""
+def table(rows: Sequence[Sequence[str]], columns: int | None = None) -> str:
+    """Columns of equal width, whole, as ids are there to be copied.
+
+    The first row is the headings. columns: of the terminal; a wider table becomes a list.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if columns is not None and sum(widths) + 2 * (len(widths) - 1) > columns:
+        return "\n".join(_as_list(rows))
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
+
+
+def _as_list(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Each row as its first cell, and below it a line for each other one that is not empty."""
+    headings, *entries = rows
+    for first, *rest in entries:
+        yield first
+        yield from (f"  {h}: {c}" for h, c in zip(headings[1:], rest, strict=True) if c)
 
 
 def ago(seconds: float) -> str:

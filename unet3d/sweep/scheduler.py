@@ -18,8 +18,9 @@ from unet3d.sweep.regroup import (
     slots_after,
     worker_resources,
 )
-from unet3d.sweep.resources import TrialResources
-from unet3d.sweep.running import RunningTrial, Sweep
+from unet3d.sweep.resources import TrialResources, devices_of_slot
+from unet3d.sweep.running import Sweep
+from unet3d.sweep.running_trial import RunningTrial
 from unet3d.sweep.sweep_folder import best_epoch
 from unet3d.sweep.trial import Trial, TrialResult
 from unet3d.sweep.trial_worker import AttemptOutcome, TrialJob
@@ -37,16 +38,15 @@ def run_trials(sweep: Sweep) -> dict[int, TrialResult]:
     """
     while True:
         try:
-            if sweep.stop.asked:
-                assert sweep.stop.signal is not None
-                _ask_all_to_stop(sweep, sweep.stop.signal)
+            _check_budget(sweep)
+            if sweep.stopping:
+                _ask_all_to_stop(sweep, sweep.stop.signal or signal.SIGTERM)
             else:
                 _fill(sweep)
                 sweep.pool.keep(_left(sweep))
                 sweep.table.at_once = max(sweep.table.at_once, len(sweep.running))
-            if not sweep.running and (
-                sweep.stop.asked or not (sweep.waiting or _queue_next(sweep))
-            ):
+            if not sweep.running and (sweep.stopping or _next_waiting(sweep) is None):
+                sweep.ended = sweep.ended or bool(sweep.waiting and not sweep.stop.asked)
                 _stop_lost_ones(sweep)
                 return sweep.results
             for reference, outcome in sweep.pool.wait(POLL_SECONDS):
@@ -55,9 +55,19 @@ def run_trials(sweep: Sweep) -> dict[int, TrialResult]:
             _go_on_with_new_ray(sweep, lost)
         for running in sweep.running.values():
             _read_epochs(sweep, running)
-        if sweep.grow != "off" and not sweep.stop.asked:
+        if sweep.grow != "off" and not sweep.stopping:
             _regroup(sweep)
+        sweep.table.total = sweep.search.total
         sweep.table.refresh()
+
+
+def _check_budget(sweep: Sweep) -> None:
+    """End the sweep where it has taken what it may."""
+    if sweep.budget is None or sweep.stopping or not sweep.running:
+        return
+    if sweep.budget.passed(list(sweep.running.values())):
+        sweep.ended = True
+        log.info("%s; running trials save and stop", sweep.budget.reason)
 
 
 def _go_on_with_new_ray(sweep: Sweep, lost: RayLost) -> None:
@@ -91,9 +101,23 @@ def _fill(sweep: Sweep) -> None:
     """Give each idle worker a trial, as long as there are any."""
     while sweep.pool.idle:
         check_ray()
-        if not sweep.waiting and not _queue_next(sweep):
+        running = _next_waiting(sweep)
+        if running is None:
             return
-        _start(sweep, sweep.waiting.popleft())
+        sweep.waiting.remove(running)
+        _start(sweep, running)
+
+
+def _next_waiting(sweep: Sweep) -> RunningTrial | None:
+    """The trial to start next, which stays in the queue; None where none is left that may begin."""
+    looked_at = 0
+    while True:
+        for one in list(sweep.waiting)[looked_at:]:
+            if sweep.budget is None or sweep.budget.may_begin(one, sweep.running.values()):
+                return one
+        looked_at = len(sweep.waiting)
+        if (looked_at and not sweep.search.may_skip) or not _queue_next(sweep):
+            return None
 
 
 def _queue_next(sweep: Sweep) -> bool:
@@ -102,12 +126,17 @@ def _queue_next(sweep: Sweep) -> bool:
         before = sweep.folder.result(trial)
         twin = next((r for r in sweep.running.values() if r.trial.key == trial.key), None)
         if before is not None and before.over:
+            sweep.folder.renew(trial)
             _close(sweep, trial, before, earlier=True)
         elif twin is not None:
             twin.twins.append(trial)
         else:
             spent = before.seconds if before is not None and before.state == "stopped" else 0.0
-            sweep.waiting.append(RunningTrial(trial, seconds=spent))
+            used = sweep.budget.spent.get(trial.key, 0.0) if sweep.budget else 0.0
+            if before is not None:
+                used = before.device_seconds
+            sweep.waiting.append(RunningTrial(trial, seconds=spent, device_seconds=used))
+            sweep.queue_is_empty = False
             return True
     sweep.queue_is_empty = True
     return False
@@ -115,9 +144,11 @@ def _queue_next(sweep: Sweep) -> bool:
 
 def _left(sweep: Sweep) -> int:
     """Trials that need a worker now or later, as far as is known."""
+    if sweep.budget is not None and sweep.waiting:  # some of which may have to wait for ever
+        return len(sweep.running) + (_next_waiting(sweep) is not None)
     if sweep.queue_is_empty:
         return len(sweep.running) + len(sweep.waiting)
-    return max(1, sweep.total - len(sweep.results))
+    return max(1, sweep.search.total - len(sweep.results))
 
 
 def _regroup(sweep: Sweep) -> None:
@@ -214,16 +245,18 @@ def _end_attempt(sweep: Sweep, running: RunningTrial, outcome: AttemptOutcome) -
     _read_epochs(sweep, running)
     trial, folder = running.trial, sweep.folder.job(running.trial)
     run_id = folder.run_id()
-    running.seconds += outcome.seconds or time.monotonic() - running.started
+    seconds = outcome.seconds or time.monotonic() - running.started
+    running.seconds += seconds
+    running.device_seconds += seconds * running.slots * devices_of_slot(sweep.pool.resources)
     if outcome.output:
         log.warning("trial %d: its worker wrote last:%s", trial.number, outcome.output)
-    if outcome.kind == "regrouped" and not sweep.stop.asked:
+    if outcome.kind == "regrouped" and not sweep.stopping:
         _go_on(sweep, running)
         return
     if running.slots > 1 and outcome.kind in ("wrong", "broken"):
         running.may_grow = False  # what comes from its growth is no failure of the trial
         outcome = replace(outcome, kind="lost")
-    if not sweep.stop.asked and _worth_another(sweep, running, outcome):
+    if not sweep.stopping and _worth_another(sweep, running, outcome):
         retry = f"retry {running.failures} of {sweep.retries}"
         how = "which counts as no retry" if outcome.kind == "lost" else retry
         sweep.table.lost(trial, outcome.error, how)
@@ -239,7 +272,7 @@ def _end_attempt(sweep: Sweep, running: RunningTrial, outcome: AttemptOutcome) -
         "stopped": "stopped",
         "regrouped": "stopped",
     }.get(outcome.kind, "failed")
-    if state == "failed" and sweep.stop.asked and outcome.kind in AGAIN:
+    if state == "failed" and sweep.stopping and outcome.kind in AGAIN:
         state = "stopped"  # lost while it was stopping: the same command resumes it
     if state == "stopped" and run_id:  # whose last process may not have closed it
         sweep.record_stop(trial, run_id, f"stopped; {outcome.error}".strip("; "))
@@ -254,6 +287,7 @@ def _end_attempt(sweep: Sweep, running: RunningTrial, outcome: AttemptOutcome) -
         attempts=running.attempt,
         run_id=run_id or "",
         error=outcome.error if state == "failed" else "",
+        device_seconds=running.device_seconds,
     )
     sweep.folder.finish(trial, result)
     for one in (trial, *running.twins):
@@ -280,6 +314,8 @@ def _close(sweep: Sweep, trial: Trial, result: TrialResult, earlier: bool = Fals
         if "val/dice" in record["metrics"]:
             sweep.search.should_prune(trial, record["epoch"], record["metrics"]["val/dice"])
     sweep.results[trial.number] = result
+    if sweep.budget is not None:
+        sweep.budget.end(trial, result)
     sweep.search.tell(trial, result)
     sweep.table.end(trial, result, earlier)
 

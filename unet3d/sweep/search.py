@@ -8,42 +8,84 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from unet3d.config.schema import AUTO, Config, SweepConfig
+from unet3d.sweep.configurations import repeats
 from unet3d.sweep.trial import Trial, TrialResult
 
 log = logging.getLogger(__name__)
 
 
 class Search(Protocol):
-    """Trials one by one, and the study that judges those that are running."""
+    """Trials one by one, and the study that judges those that are running.
+
+    may_skip: whether later trials may begin while an earlier one may not.
+    """
+
+    may_skip: bool
+
+    @property
+    def total(self) -> int:
+        """Trials in all, as far as is known."""
 
     def next(self) -> Trial | None: ...
     def should_prune(self, trial: Trial, epoch: int, value: float) -> bool: ...
     def tell(self, trial: Trial, result: TrialResult) -> None: ...
 
 
+class EarlyStopping:
+    """Judges trials as Optuna does, where early stopping is on: each among those of its own fold
+    and seed, as some folds are easier than others."""
+
+    def __init__(self, settings: SweepConfig):
+        self.settings, self.on = settings, stops_early(settings)
+        self.studies: dict[Any, Any] = {}
+        self.asked: dict[int, tuple[Any, Any]] = {}  # study and its trial, by the trial's number
+
+    def begin(self, trial: Trial) -> None:
+        """A trial will report its epochs."""
+        if not self.on:
+            return
+        several = repeats(self.settings)
+        block = (trial.config.data.fold, trial.config.seed) if several else None
+        if block not in self.studies:
+            self.studies[block] = _quiet_study(pruner=make_pruner(self.settings))
+        study = self.studies[block]
+        self.asked[trial.number] = study, study.ask()
+
+    def should_prune(self, trial: Trial, epoch: int, value: float) -> bool:
+        """Whether the trial shall stop after val/dice `value` at `epoch`."""
+        return self.on and judge(self.asked[trial.number][1], epoch, value)
+
+    def end(self, trial: Trial, result: TrialResult) -> None:
+        """How the trial ended."""
+        if self.on:
+            study, asked = self.asked[trial.number]
+            tell_study(study, asked, result)
+
+
 class GridSearch:
     """The trials that Hydra's own sweeper lists. Optuna judges them if early stopping is on."""
 
+    may_skip = True
+
     def __init__(self, trials: Iterable[Trial], settings: SweepConfig):
-        self.waiting = iter(trials)
-        self.study = _quiet_study(pruner=make_pruner(settings)) if stops_early(settings) else None
-        self.asked: dict[int, Any] = {}
+        every = list(trials)
+        self.total, self.waiting = len(every), iter(every)
+        self.early_stopping = EarlyStopping(settings)
 
     def next(self) -> Trial | None:
         """The next of the list, None after the last."""
         trial = next(self.waiting, None)
-        if trial is not None and self.study is not None:
-            self.asked[trial.number] = self.study.ask()
+        if trial is not None:
+            self.early_stopping.begin(trial)
         return trial
 
     def should_prune(self, trial: Trial, epoch: int, value: float) -> bool:
         """Whether the trial shall stop after val/dice `value` at `epoch`."""
-        return self.study is not None and judge(self.asked[trial.number], epoch, value)
+        return self.early_stopping.should_prune(trial, epoch, value)
 
     def tell(self, trial: Trial, result: TrialResult) -> None:
         """How the trial ended."""
-        if self.study is not None:
-            tell_study(self.study, self.asked[trial.number], result)
+        self.early_stopping.end(trial, result)
 
 
 class OptunaSearch:
@@ -51,6 +93,8 @@ class OptunaSearch:
 
     make_trial: (number, {key: value}) -> Trial. distributions: Optuna's, by key.
     """
+
+    may_skip = False
 
     def __init__(
         self,
@@ -62,6 +106,7 @@ class OptunaSearch:
         self.study, self.distributions = study, distributions
         self.make_trial = make_trial
         self.asked: dict[int, Any] = {}
+        self.total = trials
         self.left = trials - self._ask_again()
 
     def _ask_again(self) -> int:
@@ -105,10 +150,10 @@ def longest_first(trials: Iterable[Trial]) -> list[Trial]:
 
     Trials of the same length keep the grid's order.
     """
-    return sorted(trials, key=lambda trial: -_length(trial.config))
+    return sorted(trials, key=lambda trial: -relative_length(trial.config))
 
 
-def _length(config: Config) -> float:
+def relative_length(config: Config) -> float:
     """What tells trials of a sweep apart in length: their voxels, times the width of the network.
 
     Convolutions take the square of the width. An automatic patch counts as one voxel.
@@ -171,7 +216,7 @@ def make_study(settings: SweepConfig, name: str, url: str) -> Any:
     """
     import optuna
 
-    from unet3d.errors import RunError
+    from unet3d.errors import RunError, in_a_line
 
     try:
         study = _quiet_study(
@@ -182,8 +227,7 @@ def make_study(settings: SweepConfig, name: str, url: str) -> Any:
         )
         before = len(study.get_trials(deepcopy=False))
     except Exception as error:
-        reason = str(error).splitlines()[0][:200]
-        raise RunError(f"sweep.storage: {url} cannot be used ({reason})") from error
+        raise RunError(f"sweep.storage: {url} cannot be used ({in_a_line(error)})") from error
     try:
         study.sampler = _make_sampler(settings, before)
     except ImportError as error:

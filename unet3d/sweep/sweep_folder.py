@@ -26,7 +26,8 @@ class SweepFacts:
     """What is kept of a sweep as a whole. run_id: of its parent run in MLflow.
 
     seconds: that its command took, once all trials are over, and overhead: of these before the
-    first trial and after the last; 0 before, and where several commands were needed.
+    first trial and after the last; 0 before, and where several commands were needed. budget: device
+    hours that it may take, 0 without a limit.
     """
 
     name: str = ""
@@ -35,11 +36,12 @@ class SweepFacts:
     swept: tuple[str, ...] = ()
     seconds: float = 0.0
     overhead: float = 0.0
+    budget: float = 0.0
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What is kept of a trial. epochs: records {epoch, time, metrics}."""
+    """What is kept of a trial. epochs: records {epoch, time, metrics}; key: its folder's name."""
 
     number: int
     name: str
@@ -47,6 +49,7 @@ class TrialRecord:
     command: str
     result: TrialResult
     epochs: list[dict[str, Any]]
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,16 @@ class SweepFolder:
         return self.path / "forecast.json"
 
     @property
+    def configurations(self) -> Path:
+        """The runs in the tracking store under which the trials of each configuration are."""
+        return self.path / "configurations.json"
+
+    @property
+    def race(self) -> Path:
+        """How a race has gone so far."""
+        return self.path / "race.json"
+
+    @property
     def _data(self) -> Path:
         return self.path / "data.json"
 
@@ -93,14 +106,17 @@ class SweepFolder:
         job.path.mkdir(parents=True, exist_ok=True)
         job.clear_requests()
         (job.path / RESULT).unlink(missing_ok=True)
-        described = {
-            "number": trial.number,
-            "name": trial.name,
-            SWEPT: trial.swept,
-            "command": trial.command_with(replicas),
-        }
+        described = {**_described(trial), "command": trial.command_with(replicas)}
         write_text(job.path / TRIAL, json.dumps(described, indent=1))
         return job
+
+    def renew(self, trial: Trial) -> None:
+        """Describe a trial of an earlier command as this one does, which may vary more settings."""
+        path = self.job(trial).path / TRIAL
+        before = json.loads(read_text(path) or "{}")
+        now = before | _described(trial)
+        if before and now != before:
+            write_text(path, json.dumps(now, indent=1))
 
     def finish(self, trial: Trial, result: TrialResult) -> None:
         """Keep how the trial ended."""
@@ -125,6 +141,7 @@ class SweepFolder:
             swept=tuple(kept.get(SWEPT, ())),
             seconds=float(kept.get("seconds", 0.0)),
             overhead=float(kept.get("overhead", 0.0)),
+            budget=float(kept.get("budget", 0.0)),
         )
 
     def write_facts(self, facts: SweepFacts) -> None:
@@ -137,6 +154,8 @@ class SweepFolder:
         }
         if facts.seconds:
             kept |= {"seconds": facts.seconds, "overhead": facts.overhead}
+        if facts.budget:
+            kept["budget"] = facts.budget
         write_text(self.path / SWEEP, json.dumps(kept, indent=1))
 
     @property
@@ -181,6 +200,10 @@ def best_epoch(records: list[dict[str, Any]]) -> tuple[float | None, int]:
     return max(validated, key=lambda pair: (pair[0], -pair[1]))
 
 
+def _described(trial: Trial) -> dict[str, Any]:
+    return {"number": trial.number, "name": trial.name, SWEPT: trial.swept}
+
+
 def _read_result(job: JobFolder) -> TrialResult | None:
     text = read_text(job.path / RESULT)
     return TrialResult.of(json.loads(text)) if text else None
@@ -195,4 +218,5 @@ def _read_trial(job: JobFolder) -> TrialRecord | None:
     result = _read_result(job) or TrialResult(
         "open", best, at, len(epochs), run_id=job.run_id() or ""
     )
-    return TrialRecord(kept["number"], kept["name"], kept[SWEPT], kept["command"], result, epochs)
+    described = (kept["number"], kept["name"], kept[SWEPT], kept["command"])
+    return TrialRecord(*described, result, epochs, job.path.name)

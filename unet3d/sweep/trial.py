@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from unet3d.config.command_line import train_command
+from unet3d.config.command_line import MAPPINGS, train_command
 from unet3d.config.identity import settings_key
 from unet3d.config.schema import AUTO, Config
 from unet3d.config.setting import Effect
@@ -58,8 +58,9 @@ class Trial:
         own = [o for o in self.overrides if self._is_needed_alone(override_key(o))]
         if self.config.data.patch == AUTO and not any(o.startswith("data.patch=") for o in own):
             own.append(f"data.patch={AUTO}")  # of a preset: the report puts in what it has chosen
-        if any(o.startswith("data.regions={") for o in own):
-            own = [o for o in own if o != "data.regions=null"]  # train.py puts it there itself
+        for key in MAPPINGS:
+            if any(o.startswith(f"{key}={{") for o in own):
+                own = [o for o in own if o != f"{key}=null"]  # train.py puts it there itself
         options = ["--config-dir", self.config_dir] if self.config_dir else []
         return train_command([*options, *own, *replicas])
 
@@ -86,6 +87,7 @@ class TrialResult:
     attempts: int = 1
     run_id: str = ""
     error: str = ""
+    device_seconds: float = 0.0  # of all commands; 0 in those of earlier versions
 
     @property
     def over(self) -> bool:

@@ -67,6 +67,7 @@ class TrialWorker(WatchedActor):
     def __init__(self, here: str, environment: dict[str, str]):
         os.environ.update(environment)
         os.chdir(here)
+        machine.collect_rarely()
         self.first_memory = 0.0
 
     def prepare(

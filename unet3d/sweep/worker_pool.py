@@ -45,7 +45,8 @@ class WorkerPool:
     """Ray actors: starting, then idle or working.
 
     Some of those that start may wait for a node that can take them. By these Ray's autoscaler knows
-    that the sweep has use for another node.
+    that the sweep has use for another node; where a trial is a group of workers, by a placement
+    group of one more trial.
     """
 
     config: Config
@@ -62,6 +63,8 @@ class WorkerPool:
     ready: float = field(default_factory=time.monotonic)  # when a worker was last available
     room: int = 0  # for trials, on the nodes that are there
     start_seconds: float = 0.0  # of the first worker, until it was ready
+    lacking: bool = False  # whether trials that are groups of workers wait for more nodes
+    demand: Any = None  # the placement group by which an autoscaler sees it
     look: threading.Thread | None = None  # at the nodes
     looked: float = field(default_factory=time.monotonic)
 
@@ -92,6 +95,7 @@ class WorkerPool:
         alone = self.resources.workers_per_trial == 1
         if not self.local and alone and working >= count:
             count = min(most, room + max(room, WAITING))
+        self.lacking = not alone and working >= count and most > room
         has = len(self.starting) + len(self.idle) + working
         if has < count and time.monotonic() >= self.paused_until:
             self._start(count - has)
@@ -113,6 +117,17 @@ class WorkerPool:
             if room > max(self.room, self.resources.at_once):
                 log.info("parallel: there is room for %d trials at once now", room)
             self.room = room
+            self._ask_for_nodes()
+
+    def _ask_for_nodes(self) -> None:
+        """Ask an autoscaler for the nodes of one more trial; no more once they are there."""
+        from ray.util import placement_group, remove_placement_group
+
+        if self.demand is not None and (not self.lacking or self.demand.wait(0)):
+            remove_placement_group(self.demand)
+            self.demand = None
+        elif self.demand is None and self.lacking:
+            self.demand = placement_group(self.resources.bundles, strategy="STRICT_SPREAD")
 
     def _start(self, count: int) -> None:
         accelerators = {k: v for k, v in os.environ.items() if k.startswith("RAY_ACCEL_")}
@@ -133,7 +148,7 @@ class WorkerPool:
 
     def start_again(self) -> None:
         """Start Ray again, with new workers. Raises RayLost where it is no use."""
-        self.starting, self.idle, self.working = {}, [], {}
+        self.starting, self.idle, self.working, self.demand = {}, [], {}, None
         start_ray_again()
         self.failed_starts, self.ready = 0, time.monotonic()
 

@@ -16,6 +16,7 @@ from unet3d.errors import RunError
 from unet3d.tracking.artifacts import find_served_artifacts
 from unet3d.tracking.database import held_store, sqlite_file
 from unet3d.tracking.failures import is_missing
+from unet3d.tracking.pages import EXPERIMENT_TAGS
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -170,7 +171,7 @@ def open_experiment(config: Config) -> tuple[Any, str]:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                return client, client.create_experiment(name, artifacts)
+                return client, client.create_experiment(name, artifacts, tags=dict(EXPERIMENT_TAGS))
             except MlflowException as error:
                 experiment = client.get_experiment_by_name(name)
                 if experiment is None:  # no other process has made it meanwhile

@@ -19,7 +19,10 @@ from unet3d.tracking.keys import mlflow_key
 
 @dataclass
 class RunFacts:
-    """Times are in milliseconds since 1970. status: RUNNING also of a run whose process died."""
+    """Times are in milliseconds since 1970. status: RUNNING also of a run whose process died.
+
+    dataset: name, digest, root and cases of the data set that the run trains on.
+    """
 
     name: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
@@ -27,6 +30,7 @@ class RunFacts:
     reason: str = ""
     start: int | None = None
     end: int | None = None
+    dataset: dict[str, str] = field(default_factory=dict)
 
 
 def read_facts(folder: RunFolder) -> RunFacts:

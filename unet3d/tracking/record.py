@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from unet3d.tracking.failures import may_pass
 from unet3d.tracking.keys import VALUE_LIMIT, mlflow_key
 
 log = logging.getLogger(__name__)
+DIGEST_LIMIT = 36  # characters of a data set's digest
 AT_ONCE = {"params": 100, "metrics": 500}  # MLflow accepts 100 and 1000
 
 
@@ -43,6 +45,21 @@ def log_metrics(client: Any, run: str, record: dict[str, Any]) -> None:
         for key in order
     ]
     _log_batches(client, run, "metrics", metrics)
+
+
+def log_dataset(client: Any, run: str, dataset: dict[str, str]) -> None:
+    """Log a data set, by name, digest, root and cases, as what the run trains on."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    described = Dataset(
+        name=mlflow_key(dataset["name"]),
+        digest=dataset["digest"][:DIGEST_LIMIT],
+        source_type="local",
+        source=json.dumps({"uri": dataset["root"]}),
+        profile=json.dumps({"cases": dataset["cases"]}),
+    )
+    context = InputTag("mlflow.data.context", "training")
+    client.log_inputs(run, [DatasetInput(described, [context])])
 
 
 def _log_batches(client: Any, run: str, kind: str, entries: list[Any]) -> None:
@@ -103,6 +120,8 @@ def record_run(
         log_params(client, run, config, stored.data.params)
         for key in facts.tags.keys() - stored.data.tags.keys():
             client.set_tag(run, key, facts.tags[key])
+        if facts.dataset and not stored.inputs.dataset_inputs:
+            log_dataset(client, run, facts.dataset)
         for record in history:
             log_metrics(client, run, record)
         if test and any(mlflow_key(name) not in stored.data.metrics for name in test):

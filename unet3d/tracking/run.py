@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from unet3d.config.schema import Config, as_dict
 from unet3d.errors import RunError
@@ -15,40 +15,12 @@ from unet3d.run_folder import RunFolder, run_folder
 from unet3d.tracking.connection import Connection, connect, short
 from unet3d.tracking.facts import RunFacts, end_facts, new_facts, now, read_facts, write_facts
 from unet3d.tracking.outbox import Outbox
-from unet3d.tracking.record import create_again, log_metrics, log_params, reopen
+from unet3d.tracking.record import create_again, log_dataset, log_metrics, log_params, reopen
+from unet3d.tracking.tracker import NoTracker, Tracker
 
 log = logging.getLogger(__name__)
 GIVE_UP_SECONDS = 600.0  # after the end of training
 STOPPED_SECONDS = 20.0  # after a signal, which another one that cannot be caught may follow
-
-
-class Tracker(Protocol):
-    """Where a training records itself."""
-
-    def set_tags(self, tags: dict[str, str]) -> None: ...
-    def log_epoch(self, record: dict[str, Any]) -> None: ...
-    def log_end(self, record: Callable[[], dict[str, Any]]) -> None: ...
-    def log_artifact(self, path: Path, folder: str) -> None: ...
-    def finish(self, status: str, reason: str = "") -> None: ...
-
-
-class NoTracker:
-    """tracking=none: the run is recorded in its folder only."""
-
-    def set_tags(self, tags: dict[str, str]) -> None:
-        """Nothing to do."""
-
-    def log_epoch(self, record: dict[str, Any]) -> None:
-        """Nothing to do."""
-
-    def log_end(self, record: Callable[[], dict[str, Any]]) -> None:
-        """Nothing to do."""
-
-    def log_artifact(self, path: Path, folder: str) -> None:
-        """Nothing to do."""
-
-    def finish(self, status: str, reason: str = "") -> None:
-        """Nothing to do."""
 
 
 def start_run(config: Config, connection: Connection | None) -> tuple[Tracker, RunFolder]:
@@ -66,6 +38,10 @@ def start_run(config: Config, connection: Connection | None) -> tuple[Tracker, R
         run_id = tracker.run_id
     folder = run_folder(config.output_dir, run_id)
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    if config.tracking.tensorboard:
+        from unet3d.tracking.tensorboard import TensorBoardTracker
+
+        tracker = TensorBoardTracker(tracker, folder.tensorboard)
     tracker = FolderTracker(tracker, folder, facts)
     if not folder.config.exists():
         from omegaconf import OmegaConf
@@ -104,6 +80,12 @@ class FolderTracker:
         self.facts.tags |= tags
         write_facts(self.folder, self.facts)
         self.tracker.set_tags(tags)
+
+    def log_dataset(self, dataset: dict[str, str]) -> None:
+        """Say what the run trains on: name, digest, root and cases."""
+        self.facts.dataset = dataset
+        write_facts(self.folder, self.facts)
+        self.tracker.log_dataset(dataset)
 
     def log_epoch(self, record: dict[str, Any]) -> None:
         """Pass an epoch on; the checkpoint keeps it."""
@@ -171,6 +153,10 @@ class MlflowTracker:
         """Tag the run."""
         for key, value in tags.items():
             self.outbox.send(partial(self.client.set_tag, self.stored_id, key, value))
+
+    def log_dataset(self, dataset: dict[str, str]) -> None:
+        """Log the data set as an input of the run, by which MLflow's pages filter."""
+        self.outbox.send(partial(log_dataset, self.client, self.stored_id, dataset))
 
     def log_epoch(self, record: dict[str, Any]) -> None:
         """Log an epoch's metrics; a record sent twice counts once, as it keeps its time."""

@@ -71,6 +71,22 @@ def tracking_server(config: Config, host: str = "127.0.0.1") -> Iterator[None]:
         server.end()
 
 
+def running_server(output_dir: Path) -> str | None:
+    """The address of a server that a command on this machine keeps over `output_dir`'s store."""
+    for path in sorted(output_dir.glob(SERVER_FILE.format(port="*"))):
+        try:
+            found = json.loads(read_text(path) or "{}")
+            guard, start = found["guardian"]
+            address = str(found["address"])
+            if found["host"] != socket.gethostname() or _start_of(guard) != start:
+                continue
+            with urllib.request.urlopen(f"{address}/health", timeout=5):
+                return address
+        except (ValueError, KeyError, TypeError, OSError):  # of an earlier version, or ended
+            continue
+    return None
+
+
 class _Server:
     """A server behind its guardian, and a thread that starts both again when one is killed."""
 
@@ -113,7 +129,7 @@ class _Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C must only reach the training: it still has to log
             )
-        write_text(self.identity, json.dumps(_identity(self.process.pid, self.port)))
+        write_text(self.identity, json.dumps(_identity(self.process.pid, self.port, self.address)))
 
     def _wait_until_up(self) -> bool:
         assert self.process is not None
@@ -186,11 +202,12 @@ def _lives(process: psutil.Process) -> bool:
     return False
 
 
-def _identity(pid: int, port: int) -> dict[str, Any]:
+def _identity(pid: int, port: int, address: str) -> dict[str, Any]:
     """What tells a server of an earlier command from any other process."""
     return {
         "host": socket.gethostname(),
         "port": port,
+        "address": address,
         "guardian": [pid, _start_of(pid)],
         "starter": [os.getpid(), _start_of(os.getpid())],
     }

@@ -59,6 +59,34 @@ class SweepRecord:
                 log.warning("tracking: not recorded (%s)", short(error))
         self.client.set_terminated(self.run_id, status)
 
+    def open_group(self, name: str, settings: Mapping[str, str], run_id: str | None) -> str:
+        """A run below the sweep's, for others to lie under; returns its id.
+
+        settings: its params. run_id: of an earlier command, opened again where the store has it.
+        """
+        if run_id is not None:
+            try:
+                reopen(self.client, run_id)
+                return run_id
+            except Exception as error:
+                if may_pass(error):
+                    raise
+        tags = {**run_tags("sweep.py"), **parent_tag(self.run_id), "sweep.configuration": name}
+        run = self.client.create_run(self.experiment, run_name=name, tags=tags)
+        for key, value in settings.items():
+            self.client.log_param(run.info.run_id, mlflow_key(key), value)
+        return str(run.info.run_id)
+
+    def close_group(
+        self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> None:
+        """End such a run with its results."""
+        for tag, text in tags.items():
+            self.client.set_tag(run_id, tag, text)
+        for metric, value in metrics.items():
+            self.client.log_metric(run_id, metric, value)
+        self.client.set_terminated(run_id, "FINISHED")
+
     def log_folder(self, folder: Path) -> None:
         """Copy a folder, under its own name, to the artifacts of the parent run."""
         self.client.log_artifacts(self.run_id, str(folder), folder.name)
@@ -83,7 +111,7 @@ class SweepRecord:
             run = self.client.create_run(
                 self.experiment,
                 run_name=tracking.run_name,
-                tags={**run_tags(), **parent_tag(self.run_id), **own},
+                tags={**run_tags(), **parent_tag(tracking.parent or self.run_id), **own},
             )
             run_id = str(run.info.run_id)
             log_params(self.client, run_id, config)

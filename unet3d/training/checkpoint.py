@@ -71,6 +71,11 @@ def load_checkpoint(folder: RunFolder, variables: dict[str, Any]) -> TrainingPro
     can be used, and for one of another network or optimizer.
     """
     path, progress, stored = _newest(folder)
+    if not stored:
+        raise RunError(
+            f"{path}: the state to resume from was removed by unet3d clean; begin another run with "
+            f"the weights of this one: init={folder.run_id}"
+        )
     if stored.keys() != variables.keys():
         raise RunError(f"{path}: the checkpoint is of another network or optimizer")
     for name, variable in variables.items():
@@ -91,6 +96,28 @@ def read_progress(folder: RunFolder) -> TrainingProgress:
 def has_checkpoint(folder: RunFolder) -> bool:
     """Whether a run has come to its first checkpoint."""
     return folder.last_checkpoint.exists() or folder.previous_checkpoint.exists()
+
+
+def remove_state(folder: RunFolder) -> None:
+    """Keep of a run's checkpoints the progress alone, which tables and records are made from.
+
+    The run can then not be resumed; its best weights stay. Raises RunError as `read_progress`
+    does, OSError.
+    """
+    text = json.dumps(asdict(read_progress(folder)))
+    with replacing(folder.last_checkpoint) as new:
+        np.savez(new, progress=np.frombuffer(text.encode(), dtype=np.uint8))
+        append_checksum(new)
+    folder.previous_checkpoint.unlink(missing_ok=True)
+
+
+def has_state(folder: RunFolder) -> bool:
+    """Whether a run's checkpoint holds more than its progress; False where there is none."""
+    try:
+        with np.load(folder.last_checkpoint, allow_pickle=False) as file:
+            return len(file.files) > 1
+    except Exception:  # of zip, NumPy: damaged, so that `unet3d clean` leaves it alone
+        return False
 
 
 def remove_leftovers(folder: RunFolder) -> None:

@@ -7,7 +7,7 @@ sequences and outputs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,13 +52,14 @@ class FineTuning:
     """What a network has begun with, and what of it stays so.
 
     taken, anew: names of layers that got weights of `source`, and of those that did not, with the
-    reason; frozen: of layers that are not trained.
+    reason; frozen: of layers that are not trained; rates: factors of the learning rate by layer.
     """
 
     source: str = ""
     taken: tuple[str, ...] = ()
     anew: dict[str, str] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
+    rates: dict[str, float] = field(default_factory=dict)
 
     def lines(self) -> Iterator[str]:
         """For the log."""
@@ -68,11 +69,24 @@ class FineTuning:
         for name, reason in self.anew.items():
             yield f"init: layer {name} begins anew: {reason}"
         if self.frozen:
-            yield f"model.freeze: {len(self.frozen)} layers are not trained: {_names(self.frozen)}"
+            yield f"model.freeze: {len(self.frozen)} layers are not trained: {listed(self.frozen)}"
+
+        for factor in dict.fromkeys(self.rates.values()):
+            layers_of = [name for name, own in self.rates.items() if own == factor]
+            yield (
+                f"optimizer.layer_lr: {len(layers_of)} layers learn at {factor:g} of the rate: "
+                f"{listed(layers_of)}"
+            )
 
     def tags(self) -> dict[str, str]:
         """For the run's record."""
-        lists = {"init.taken": self.taken, "init.anew": self.anew, "model.frozen": self.frozen}
+        lists: dict[str, Iterable[str]] = {
+            "init.taken": self.taken,
+            "init.anew": self.anew,
+            "model.frozen": self.frozen,
+        }
+        rates = [f"{name} {factor:g}" for name, factor in self.rates.items()]
+        lists["optimizer.layer_lr"] = rates
         return {name: ", ".join(layers) for name, layers in lists.items() if layers}
 
 
@@ -107,8 +121,8 @@ def take_weights(model: keras.Model, path: Path) -> tuple[tuple[str, ...], dict[
             taken.append(layer.name)
     if not taken:
         raise ConfigError(
-            f"init: {path}: no layer fits; the file has {_names(list(stored))}, and the network "
-            f"{_names(list(anew))}; choose the model= and model.filters of that run"
+            f"init: {path}: no layer fits; the file has {listed(list(stored))}, and the network "
+            f"{listed(list(anew))}; choose the model= and model.filters of that run"
         )
     return tuple(taken), anew
 
@@ -157,7 +171,7 @@ def freeze(model: keras.Model, pattern: str | None) -> tuple[str, ...]:
         return ()
     weighted = [layer for layer in model.layers if layer.weights]
     frozen = [layer for layer in weighted if re.fullmatch(pattern, layer.name)]
-    names = _names([layer.name for layer in weighted])
+    names = listed([layer.name for layer in weighted])
     if not frozen:
         raise ConfigError(f"model.freeze: {pattern} matches no layer; there are {names}")
     for layer in frozen:
@@ -167,7 +181,7 @@ def freeze(model: keras.Model, pattern: str | None) -> tuple[str, ...]:
     return tuple(layer.name for layer in frozen)
 
 
-def _names(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """Names in a line, the first and last of many."""
     if len(names) <= SHOWN:
         return ", ".join(names)

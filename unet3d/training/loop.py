@@ -23,13 +23,21 @@ from unet3d.errors import RunStopped, TrialPruned, TrialRegrouped
 from unet3d.progress_bars import epoch_bar
 from unet3d.run_folder import RunFolder
 from unet3d.sampling.patches import PatchStream
-from unet3d.tracking.run import Tracker
+from unet3d.tracking.tracker import Tracker
 from unet3d.training.batches import distributed_batches
+from unet3d.training.case_scores import write_case_scores
 from unet3d.training.checkpoint import TrainingProgress
 from unet3d.training.epoch_times import EpochTimes
-from unet3d.training.keep import fail_on_state, keep_best_weights, keep_state, make_finite_check
+from unet3d.training.keep import (
+    fail_on_state,
+    keep_best_weights,
+    keep_state,
+    make_finite_check,
+    storage_errors,
+)
 from unet3d.training.late_reading import LateReading, mean_dice, steps_between_readings
 from unet3d.training.measurements import Measurements
+from unet3d.training.own_metrics import columns
 from unet3d.training.run_times import RunTimes
 from unet3d.training.setup import Setup
 from unet3d.training.state import make_statistics_mean
@@ -119,7 +127,8 @@ def run_epoch(
     config, per_epoch = training.config, training.stream.steps_per_epoch
     times, parts = EpochTimes(), training.times
     alone = training.worker.workers == 1
-    with epoch_bar(epoch, config.epochs, per_epoch, progress.step % per_epoch) as show:
+    done = progress.step % per_epoch
+    with epoch_bar(epoch, config.epochs, per_epoch, done, training.worker.announce_step) as show:
         reading = LateReading(training, training.folder, progress, show)
         while progress.step < epoch * per_epoch:
             with trace.step(progress.step + 1):
@@ -198,8 +207,11 @@ def _validate(
         begin(VALIDATION)
         stopped = add(np.array([float(training.stop.asked)]))[0]
         if not stopped:
-            results = gather(dict(zip(indices, own, strict=False)), cases, len(targets.names), add)
-            metrics = mean_metrics(results, targets)
+            outputs = len(targets.names)
+            width = columns(training.metrics, outputs)
+            found = dict(zip(indices, own, strict=False))
+            results = gather(found, cases, outputs, add, width)
+            metrics = mean_metrics(results, targets, training.metrics)
             if not math.isfinite(metrics["val/loss"]):
                 what = f"val/loss became {metrics['val/loss']}"
                 fail_on_state(training.config, training.folder, what, epoch)
@@ -228,6 +240,8 @@ def _keep_best(
         # Inside `averaged()`: with EMA the best weights are the averaged ones.
         with training.times.measure("checkpoint"):
             keep_best_weights(training.folder, training.state.model)
+            with storage_errors(training.folder, training.folder.case_scores.name):
+                write_case_scores(training.folder.case_scores, epoch, results, training.targets)
 
 
 def _close_epoch(
@@ -245,7 +259,8 @@ def _close_epoch(
         training.tracker.log_epoch(record)
         training.worker.record_epoch(record)
     begin(STEP)
-    names = ("train/loss", "train/dice", "val/loss", "val/dice", "perf/step_ms")
+    own = [f"val/{metric.name}" for metric in training.metrics]
+    names = ["train/loss", "train/dice", "val/loss", "val/dice", *own, "perf/step_ms"]
     shown = [f"{name} {metrics[name]:.4g}" for name in names if name in metrics]
     log.info("epoch %d/%d  %s", epoch, training.config.epochs, "  ".join(shown))
 

@@ -47,15 +47,18 @@ def resumed_config(config: Config, overrides: list[str]) -> Config:
 
 
 def keep_patch(config: Config) -> Config:
-    """The settings of a job's or trial's next attempt: data.patch=auto is what it was before.
+    """The settings of a job's or trial's next attempt: patch and spacing by `auto` as before.
 
     Without a record of `config.resume`, one that was lost at its very start, they stay as they are.
     """
     assert config.resume is not None
     path = run_folder(config.output_dir, config.resume).config
-    if config.data.patch != AUTO or not path.is_file():
+    automatic = [key for key in ("patch", "spacing") if getattr(config.data, key) == AUTO]
+    if not automatic or not path.is_file():
         return config
-    return replace(config, data=replace(config.data, patch=stored_config(path).data.patch))
+    before = stored_config(path).data
+    kept = {key: getattr(before, key) for key in automatic}
+    return replace(config, data=replace(config.data, **kept))
 
 
 def _changes(config: Config, stored: Config, overrides: list[str]) -> list[str]:

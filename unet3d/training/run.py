@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import socket
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -26,7 +28,8 @@ from unet3d.preprocessing.store import Store
 from unet3d.run_folder import RunFolder, run_folder
 from unet3d.sampling.split_record import description, write_record
 from unet3d.tracking.connection import connect
-from unet3d.tracking.run import NoTracker, Tracker, start_run
+from unet3d.tracking.run import start_run
+from unet3d.tracking.tracker import NoTracker, Tracker
 from unet3d.training.auto_resume import began_by_itself
 from unet3d.training.resume import keep_patch
 from unet3d.training.run_times import RunTimes, begin_times
@@ -213,10 +216,11 @@ def _train(
 def _describe(setup: Setup, tracker: Tracker) -> None:
     """Describe in the log and in the tags what will run."""
     config, split = setup.config, setup.split
+    cases = [len(part) for part in (split.train, split.val, split.test)]
     log.info(
         "%s: %d train, %d val, %d test cases; outputs %s",
         config.data.name,
-        *(len(cases) for cases in (split.train, split.val, split.test)),
+        *cases,
         ", ".join(setup.targets.names),
     )
     if config.data.stage_to is not None:
@@ -240,6 +244,7 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
     tracker.set_tags(
         {
             "device": setup.device,
+            "versions": versions(),
             "data.digest": setup.record.digest,
             "data.store": setup.store.key,
             "model.parameters": str(setup.state.model.count_params()),
@@ -251,11 +256,28 @@ def _describe(setup: Setup, tracker: Tracker) -> None:
         | arithmetic
         | setup.fine_tuning.tags()
     )
+    tracker.log_dataset(
+        {
+            "name": config.data.name,
+            "digest": setup.record.digest,
+            "root": str(Path(config.data.root).resolve()),
+            "cases": "{} train, {} val, {} test".format(*cases),
+        }
+    )
     if worker.job_folder and (changes := worker.job_folder.regroupings()):
         shown = [f"epoch {epoch}: {before} -> {after} devices" for epoch, before, after in changes]
         tracker.set_tags({"sweep.grown": "; ".join(shown)})
     if setup.record.accepted:
         tracker.set_tags({"data.accepted": " | ".join(setup.record.accepted)})
+
+
+def versions() -> str:
+    """Of Python and of what the result of a training depends on."""
+    found = {"python": platform.python_version()}
+    for name in ("unet3d", "tensorflow", "keras", "numpy"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return ", ".join(f"{name} {number}" for name, number in found.items())
 
 
 def _cost_in_words(setup: Setup) -> str:
@@ -299,6 +321,8 @@ def _keep_results(training: Training, history: list[dict]) -> None:
         load_weights(training.state.model, folder.best_weights)
         tracker.log_artifact(folder.best_weights, "model")
         tracker.log_artifact(validation_overlays(training), "")
+    if folder.case_scores.exists():
+        tracker.log_artifact(folder.case_scores, "data")
     tracker.log_artifact(learning_curves(history, folder.learning_curves), "")
     tracker.log_artifact(folder.log, "log")
 

@@ -33,9 +33,11 @@ from unet3d.sampling.split_record import (
     check_description,
     log_changes,
     new_record,
+    weight_changes,
 )
 from unet3d.sampling.targets import Targets, make_targets
 from unet3d.training.fine_tuning import FineTuning, begin_with, init_file
+from unet3d.training.own_metrics import OwnMetric, checked_metrics, own_metrics
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -63,6 +65,7 @@ class Setup:
     plan: str  # what data.patch=auto has chosen and why; "" without it
     xla: bool  # whether XLA compiles the step
     fine_tuning: FineTuning  # what the network has begun with
+    metrics: tuple[OwnMetric, ...]  # validation.metrics
 
     @property
     def val_cases(self) -> tuple[str, ...]:
@@ -123,11 +126,14 @@ def _data_of_before(config: Config, before: SplitRecord) -> tuple[Store, SplitRe
 
     def check(dataset: Dataset, inputs: dict[str, str]) -> None:
         check_description(dataset, config)
-        check_cases(before, cases, inputs, config)
+        check_cases(before, cases, inputs, config, weights=weight_changes(before, dataset))
 
     store = preprocess(config.data, check=check)
     found = {case: store.inputs[case] for case in store.cases}
-    differ = check_cases(before, cases, found, config)  # on_bad_case=skip may have left some out
+    assert store.source is not None
+    weights = weight_changes(before, store.source)
+    # on_bad_case=skip may have left some out
+    differ = check_cases(before, cases, found, config, weights=weights)
     record = before.of_today(cases, differ, store)
     if not (record.split.train and record.split.val):
         raise DataError(
@@ -161,7 +167,8 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     check_targets(config)
     initial = init_file(config)
     store, targets, record = make_data(config)
-    config = replace(config, data=with_regions(config.data, store.source))
+    data = with_regions(config.data, store.source)
+    config = replace(config, data=replace(data, spacing=store.resampled_to))
     split = record.split
     staged = staged_store(config, store, split)
     begin(SET_UP)
@@ -174,6 +181,7 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     from unet3d.models import build_model
     from unet3d.planning.patch import resolve_patch
     from unet3d.planning.topology import resolve_topology
+    from unet3d.training.layer_rates import set_layer_rates
     from unet3d.training.optimizer import make_optimizer
     from unet3d.training.schedule import make_schedule, scaled
     from unet3d.training.state import make_state
@@ -181,6 +189,7 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
 
     device = set_up_devices(config, worker)
     check_loss(config.loss, targets.exclusive, len(targets.names))
+    metrics = checked_metrics(config.validation.metrics, targets)
     strategy = make_strategy(config, worker)
     check_batch(config, strategy.num_replicas_in_sync)
     # With fewer workers than configured, the rate stays that of the configured number.
@@ -206,9 +215,12 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     with strategy.scope():
         fine_tuning = begin_with(model, initial, config.model.freeze)
         schedule = make_schedule(*scaled(config, replicas), stream.steps_per_epoch, config.epochs)
+        optimizer = make_optimizer(config.optimizer, schedule)
+        rates = set_layer_rates(optimizer, model, config.optimizer.layer_lr)
+        fine_tuning = replace(fine_tuning, rates=rates)
         state = make_state(
             model,
-            make_optimizer(config.optimizer, schedule),
+            optimizer,
             scaled=config.precision == "mixed_float16",
             ema=config.optimizer.ema,
         )
@@ -227,6 +239,7 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
         plan,
         xla,
         fine_tuning,
+        tuple(metrics),
     )
 
 
@@ -236,6 +249,7 @@ def check_targets(config: Config) -> None:
         settings: Any = getattr(config, group)
         if settings.name == OWN:
             find_target(f"{group}._target_", settings._target_)
+    own_metrics(config.validation.metrics)
 
 
 def staged_store(config: Config, store: Store, split: Split) -> Store:

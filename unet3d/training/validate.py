@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,24 +21,27 @@ from unet3d.inference.device_window import (
 )
 from unet3d.inference.sliding_window import padded_shape
 from unet3d.losses import make_loss
-from unet3d.metrics import batch_dice_counts, dice_from_counts
+from unet3d.metrics import batch_dice_counts, dice_from_counts, predicted
 from unet3d.planning.patch import patches_at_once
 from unet3d.sampling.targets import Targets
+from unet3d.training.own_metrics import OwnMetric, case_values, mean_values
 
 if TYPE_CHECKING:
     from unet3d.training.setup import Setup
 
 Loaded = tuple[DeviceVolume, np.ndarray]  # with its label
-Scores = Callable[[Sequence[Loaded]], list[np.ndarray]]
+Found = tuple[np.ndarray, np.ndarray | None]  # figures, and the segmentation where it is asked for
+Scores = Callable[[Sequence[Loaded]], list[Found]]
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One volume: its loss, and Dice of each output."""
+    """One volume: its loss, Dice of each output, and the values of the user's own metrics."""
 
     case: str
     loss: float
     dice: np.ndarray
+    own: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 class Validation:
@@ -49,6 +52,7 @@ class Validation:
 
     def __init__(self, setup: Setup):
         self.store, self.config, self.targets = setup.store, setup.config, setup.targets
+        self.metrics = setup.metrics
         self.replicas = local_replicas(setup.strategy, setup.worker)
         self.windows = windows_at_once(setup)
         self.kind = image_type(setup.config.data.dtype)
@@ -67,7 +71,8 @@ class Validation:
                 following = groups[number + 1] if number + 1 < len(groups) else ()
                 reading = [readers.submit(self.load, case) for case in following]
                 found = self.scores(loaded)
-                yield [self._result(*pair) for pair in zip(group, found, strict=True)]
+                labels = [label for _, label in loaded]
+                yield [self._result(*one) for one in zip(group, labels, found, strict=True)]
 
     def load(self, case: str) -> Loaded:
         """A stored case, its windows and its label."""
@@ -77,11 +82,15 @@ class Validation:
         volume = device_volume(image, patch, self.config.validation.overlap, windows)
         return volume, self.store.label(case)
 
-    def _result(self, case: str, scores: np.ndarray) -> CaseResult:
+    def _result(self, case: str, label: np.ndarray, found: Found) -> CaseResult:
+        scores, mask = found
         intersection, truth, prediction = scores[1:].reshape(3, -1)
-        return CaseResult(
-            case, float(scores[0]), dice_from_counts((intersection, truth, prediction))
-        )
+        own: np.ndarray = np.empty(0)
+        if mask is not None:
+            spacing = self.store.cases[case].spacing
+            own = case_values(self.metrics, case, self.targets.encode(label) > 0, mask > 0, spacing)
+        dice = dice_from_counts((intersection, truth, prediction))
+        return CaseResult(case, float(scores[0]), dice, own)
 
 
 def windows_at_once(setup: Setup) -> int:
@@ -104,7 +113,8 @@ def image_type(stored: str) -> tf.DType:
 def make_scores(setup: Setup, replicas: int, windows: int) -> Scores:
     """The traced figures of one volume a replica: float64 (1 + 3 * outputs,), loss and Dice counts.
 
-    Given fewer volumes than replicas, it lets the others do nothing.
+    Beside them the segmentation, uint8 (x, y, z, outputs), where a metric of the user's own needs
+    it. Given fewer volumes than replicas, it lets the others do nothing.
     """
     config, targets, model, strategy = (
         setup.config,
@@ -133,11 +143,15 @@ def make_scores(setup: Setup, replicas: int, windows: int) -> Scores:
         found = batch_dice_counts(truth, logits, targets.exclusive, targets.ignores)
         counts = tf.stack(found)
         loss = tf.cast(loss_of(truth, logits), tf.float64)
-        return tf.concat([loss, tf.reshape(counts, [-1])], 0)
+        figures = tf.concat([loss, tf.reshape(counts, [-1])], 0)
+        if not setup.metrics:
+            return (figures,)
+        mask = predicted(truth, logits, targets.exclusive, targets.ignores)[0]
+        return figures, tf.cast(mask, tf.uint8)
 
     def all_scores(*arguments: Any) -> Any:
         each = strategy.run(replica_scores, args=arguments)
-        return strategy.experimental_local_results(each)
+        return tuple(map(strategy.experimental_local_results, each))
 
     if replicas == 1:
         label = tf.TensorSpec([None] * 3, tf.uint8)
@@ -146,14 +160,15 @@ def make_scores(setup: Setup, replicas: int, windows: int) -> Scores:
     else:  # the type of values on several devices has no public name
         traced = tf.function(all_scores, autograph=False, reduce_retracing=True)
 
-    def scores(loaded: Sequence[Loaded]) -> list[np.ndarray]:
+    def scores(loaded: Sequence[Loaded]) -> list[Found]:
         every = [*loaded, *[nothing] * (replicas - len(loaded))]
         arrays = [(label, *volume.arrays()) for volume, label in every]
         if replicas == 1:
             found = traced(*map(tf.constant, arrays[0]))
         else:
             found = traced(*(_placed(strategy, parts) for parts in zip(*arrays, strict=True)))
-        return [values.numpy() for values in found[: len(loaded)]]
+        figures, *masks = ([part.numpy() for part in parts[: len(loaded)]] for parts in found)
+        return list(zip(figures, masks[0] if masks else [None] * len(loaded), strict=True))
 
     return scores
 
@@ -170,20 +185,24 @@ def gather(
     cases: tuple[str, ...],
     outputs: int,
     add: Callable[[np.ndarray], np.ndarray],
+    own: int = 0,
 ) -> list[CaseResult]:
     """The results of all `cases`, the same on every worker.
 
     results: this worker's, by their index in `cases`. add: the element-wise sum over workers, in
-    which each case has one summand.
+    which each case has one summand. own: how many values of the user's own metrics a case has.
     """
-    table: np.ndarray = np.zeros((len(cases), 1 + outputs))
+    width = 1 + outputs
+    table: np.ndarray = np.zeros((len(cases), width + own))
     for index, result in results.items():
-        table[index] = [result.loss, *result.dice]
-    total = add(table)
-    return [CaseResult(case, row[0], row[1:]) for case, row in zip(cases, total, strict=True)]
+        table[index] = [result.loss, *result.dice, *result.own]
+    rows = zip(cases, add(table), strict=True)
+    return [CaseResult(case, row[0], row[1:width], row[width:]) for case, row in rows]
 
 
-def mean_metrics(results: list[CaseResult], targets: Targets) -> dict[str, float]:
+def mean_metrics(
+    results: list[CaseResult], targets: Targets, metrics: Sequence[OwnMetric] = ()
+) -> dict[str, float]:
     """val/loss, val/dice_<output> and val/dice: means over cases, then over the regions.
 
     A softmax's background has its own val/dice_background, and does not count in val/dice.
@@ -194,4 +213,5 @@ def mean_metrics(results: list[CaseResult], targets: Targets) -> dict[str, float
         "val/loss": float(np.mean([result.loss for result in results])),
         "val/dice": float(np.mean(counted)),
         **{f"val/dice_{n}": float(d) for n, d in zip(targets.names, mean, strict=True)},
+        **mean_values(metrics, np.array([result.own for result in results]), targets),
     }

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from unet3d import machine
 from unet3d.config.schema import Config
-from unet3d.errors import ConfigError
+from unet3d.errors import ConfigError, in_a_line
 
 log = logging.getLogger(__name__)
 WORTH_STEPS = 2000  # compiling takes 20 to 30 s, and a step becomes 14 to 30 ms shorter
@@ -46,7 +46,6 @@ def _compiles() -> bool:
     try:
         small(tf.ones((1, 4, 4, 4, 1)))
     except tf.errors.OpError as error:
-        reason = str(error).splitlines()[0]
-        log.warning("xla: XLA cannot compile here (%s); the step goes without it", reason)
+        log.warning("xla: XLA cannot compile here (%s); the step goes without it", in_a_line(error))
         return False
     return True

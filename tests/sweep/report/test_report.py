@@ -26,7 +26,7 @@ from unet3d.sweep.report.results import read_results
 from unet3d.sweep.sweep_folder import SweepFolder
 from unet3d.tracking.connection import connect
 
-PLOTS = ("learning_curves", "parallel_coordinates", "importance")
+PLOTS = ("learning_curves", "parallel_coordinates", "importance", "cost")
 HOSTILE = '<script>alert("x")</script>&$a$'
 
 
@@ -120,7 +120,7 @@ def test_the_page_stands_alone_and_tells_the_sweep(search: Path) -> None:
     assert re.sub("<[^>]*>", "", html).count("8 finished, 1 pruned, 1 failed, 1 open") == 1
     assert f'<pre class="copied"><code>{best.command}</code></pre>' in html
     assert "<strong>0.8960</strong> at epoch 4 of 4" in html
-    assert html.count('src="data:image/png;base64,') == 4
+    assert html.count('src="data:image/png;base64,') == 5
     assert "Left out" not in html
     assert "http:" not in html and "https:" not in html and "<link" not in html
     assert "prefers-color-scheme: dark" in html
@@ -134,10 +134,10 @@ def test_pictures_are_written_whole_beside_the_page(search: Path) -> None:
     for plot in PLOTS:
         pixels = matplotlib.image.imread(report / f"{plot}.png")
         assert pixels.shape[0] > 200 and pixels.shape[1] > 700
-        assert 0.02 < (pixels[..., :3].min(axis=-1) < 0.9).mean() < 0.6
+        assert 0.01 < (pixels[..., :3].min(axis=-1) < 0.9).mean() < 0.6
     assert (report / "best_overlays.png").read_bytes() == b"\x89PNG overlays"
     named = {*(f"{plot}.png" for plot in PLOTS), "best_overlays.png", "index.html"}
-    assert {path.name for path in report.iterdir()} == named
+    assert {path.name for path in report.iterdir()} == named | {"results.csv", "results.json"}
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     assert "Sweep a&amp;b" in html
     assert html.count("<script>") == 1 and escape(HOSTILE) in html
     assert Rows(html).rows[2][1] == HOSTILE
-    assert html.count("Left out") == 1  # the overlays
+    assert html.count("Left out") == 2  # the overlays, and no trial has said how long it took
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_plot_that_fails_does_not_lose_the_page(
     monkeypatch.setattr("unet3d.sweep.report.plots.importance", refuse)
     html = page_of(search)
     assert "Left out: it could not be drawn (no forest)." in html
-    assert html.count('src="data:image/png;base64,') == 3
+    assert html.count('src="data:image/png;base64,') == 4
 
 
 def test_importance_finds_what_matters_each_time(search: Path) -> None:

@@ -9,6 +9,7 @@ from unet3d.config.schema.augment import AugmentConfig
 from unet3d.config.schema.choices import SCHEMAS, register_schema, schemas_of
 from unet3d.config.schema.commands import (
     COMMANDS,
+    CleanConfig,
     EvaluateConfig,
     ExportConfig,
     PlanConfig,
@@ -16,11 +17,13 @@ from unet3d.config.schema.commands import (
     PredictConfig,
     PreprocessConfig,
     RecordConfig,
+    ReportConfig,
     RunsConfig,
     ScalingConfig,
     SimulateConfig,
     StudyConfig,
     TuneConfig,
+    UiConfig,
     ViewConfig,
 )
 from unet3d.config.schema.data import (
@@ -55,6 +58,7 @@ __all__ = [
     "AdamConfig",
     "AdamWConfig",
     "AugmentConfig",
+    "CleanConfig",
     "Config",
     "DataConfig",
     "EvaluateConfig",
@@ -70,6 +74,7 @@ __all__ = [
     "PredictConfig",
     "PreprocessConfig",
     "RecordConfig",
+    "ReportConfig",
     "RunsConfig",
     "SGDConfig",
     "ScalingConfig",
@@ -82,6 +87,7 @@ __all__ = [
     "SweepRunConfig",
     "TrackingConfig",
     "TuneConfig",
+    "UiConfig",
     "ValidationConfig",
     "ViewConfig",
     "as_dict",

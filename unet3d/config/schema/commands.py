@@ -14,6 +14,7 @@ from unet3d.config.allowed import (
     BELOW_1,
     FOLDER_NAME,
     NAME,
+    PORT,
     PRECISION,
     RUN_ID,
     RUN_IDS,
@@ -76,6 +77,12 @@ class PlanConfig:
 
     output: Optional[str] = setting(
         None, "a .yaml file for the recipe, for data.plans; null: only print it", path=True
+    )
+    budget: str = setting(
+        "memory",
+        "memory: the patch and batch whose step fits as this network takes it; nnunet: those that "
+        "nnU-Net plans for a GPU of data.patch_memory GB (else 8), whatever a step then takes here",
+        one_of("memory", "nnunet"),
     )
 
 
@@ -204,6 +211,19 @@ class EvaluateConfig:
 
 
 @dataclass
+class ReportConfig:
+    """`unet3d report`: what it takes beside the settings of a training."""
+
+    sweep: str = setting("", "name of a sweep")
+    format: str = setting(
+        "html",
+        "html: the page; paper: LaTeX and CSV tables, figures in PDF and SVG, a methods paragraph "
+        "and its references, in the sweep's folder",
+        one_of("html", "paper"),
+    )
+
+
+@dataclass
 class RecordConfig:
     """`unet3d record`: a run's record in the tracking store, from the run's folder."""
 
@@ -227,6 +247,36 @@ class RunsConfig:
         False,
         "instead, close the runs and sweeps whose process has ended: as KILLED, with the reason",
     )
+
+
+@dataclass
+class UiConfig:
+    """`unet3d ui`: what it takes beside the settings of a training."""
+
+    sweep: Optional[str] = setting(
+        None, "name of a sweep, to open on its trials; null: on all runs", FOLDER_NAME
+    )
+    page: str = setting(
+        "compare",
+        "what opens of a sweep: compare, its trials side by side, or table, all runs",
+        one_of("compare", "table"),
+    )
+    port: Optional[int] = setting(None, "to listen on; null: the first free one from 5000", PORT)
+    open: bool = setting(True, "open a browser, where there is a screen; the address is printed")
+
+
+@dataclass
+class CleanConfig:
+    """`unet3d clean`: what it takes beside the settings of a training."""
+
+    yes: bool = setting(False, "remove what is shown; else nothing is removed")
+    what: str = setting(
+        "all",
+        "resume: states to resume from, of runs that have finished; stores: of data sets that are "
+        "gone; jobs: what dead processes have left",
+        one_of("all", "resume", "stores", "jobs"),
+    )
+    days: float = setting(7.0, "only what nothing has written to for so many days", AT_LEAST_0)
 
 
 @dataclass
@@ -320,8 +370,11 @@ COMMANDS: dict[str, type] = {
     "tune": TuneConfig,
     "export": ExportConfig,
     "view": ViewConfig,
+    "report": ReportConfig,
     "record": RecordConfig,
     "runs": RunsConfig,
+    "clean": CleanConfig,
+    "ui": UiConfig,
     "scaling": ScalingConfig,
     "simulate": SimulateConfig,
 }

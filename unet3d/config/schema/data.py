@@ -18,6 +18,7 @@ from unet3d.config.allowed import (
     SEED,
     SHARE,
     SPACING,
+    SPACING_OR_AUTO,
     VOLUME_SHAPE,
     WEB_ADDRESS,
     one_of,
@@ -25,7 +26,7 @@ from unet3d.config.allowed import (
 from unet3d.config.setting import NO_EFFECT, group, setting
 
 NORMALIZE = ("zscore", "ct", "percentile", "none")  # beside auto
-AUTO = "auto"  # data.patch: chosen from the data set and the memory
+AUTO = "auto"  # data.patch and data.spacing: chosen from the data set
 
 
 @dataclass
@@ -91,8 +92,12 @@ class DataConfig:
     regions: Any = setting(
         None, "label values of each region, {name: [values]}; null: one region for each label"
     )
-    spacing: Optional[list[float]] = setting(
-        None, "mm to resample to, [x,y,z]; null: each case keeps its own", SPACING
+    # Any: a list, a word or null.
+    spacing: Any = setting(
+        None,
+        "mm to resample to, [x,y,z]; auto: the median of all cases, of a coarse axis the tenth "
+        "percentile, as nnU-Net; null: each case keeps its own",
+        SPACING_OR_AUTO,
     )
     stage_to: Optional[str] = setting(
         None,
@@ -206,9 +211,9 @@ class DataConfig:
     )
     plans: Optional[str] = setting(
         None,
-        "typed on the command line, what to begin with, except what is typed beside it: patch, "
-        "spacing, batch size, normalisation, strides and kernels of the 3d_fullres of an "
-        "nnUNetPlans.json of nnU-Net v2; or the .yaml of `unet3d plan`",
+        "what to begin with, except what is typed or stands beside it: patch, spacing, batch size, "
+        "normalisation, strides and kernels of the 3d_fullres of an nnUNetPlans.json of nnU-Net "
+        "v2; or the .yaml of `unet3d plan`",
         FOLDER,
         NO_EFFECT,
         newer=True,

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from omegaconf import MISSING
 
-from unet3d.config.allowed import AT_LEAST_1, BELOW_1, PATTERN, TARGET, one_of, within
+from unet3d.config.allowed import AT_LEAST_1, BELOW_1, BLOCKS, PATTERN, TARGET, one_of, within
 from unet3d.config.setting import setting
 
 Sizes = tuple[int, int, int]  # along x, y and z
@@ -64,6 +64,12 @@ class ModelConfig:
     expansion: int = setting(
         2, "mednext: by how much its blocks widen their channels", AT_LEAST_1, newer=True
     )
+    blocks: list[int] = setting(
+        [1, 3, 4, 6],
+        "resenc: residual blocks of each level; the last number is that of all below",
+        BLOCKS,
+        newer=True,
+    )
     freeze: Optional[str] = setting(
         None,
         "regular expression of the names of layers that are not trained, as in enc.*; null: none",
@@ -85,6 +91,10 @@ class ModelConfig:
         """By how much `level`, from 1, is coarser than the level above."""
         x, y, z = self.strides[level - 1] if self.strides else (2, 2, 2)
         return x, y, z
+
+    def blocks_at(self, level: int) -> int:
+        """Residual blocks at `level` of the encoder of model=resenc."""
+        return self.blocks[min(level, len(self.blocks) - 1)]
 
     def kernel(self, level: int) -> Sizes:
         """The size of the convolutions of `level`."""

@@ -22,6 +22,13 @@ class OptimizerConfig:
     ema: Optional[float] = setting(
         None, "decay of a moving average of the weights, which validation then uses", BELOW_1
     )
+    # Any: a mapping or null; config/rules.py checks it.
+    layer_lr: Any = setting(
+        None,
+        "{regular expression: factor} of the learning rate of the layers whose whole name matches, "
+        "the first that does, as in {enc.*: 0.1}; null: all learn at the same",
+        newer=True,
+    )
 
 
 @dataclass

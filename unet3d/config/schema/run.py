@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from unet3d.config.allowed import (
     AT_LEAST_0,
@@ -40,6 +40,14 @@ class ValidationConfig:
         EXTENDS,
     )
     cases: Optional[int] = setting(None, "validation cases to use; null: all", AT_LEAST_1, EXTENDS)
+    # Any: a mapping or null; config/rules.py checks it.
+    metrics: Any = setting(
+        None,
+        "{name: function} of metrics of your own, recorded as val/<name>, as in {volume: "
+        "mylab.metrics.volume}; with arguments {name: {_target_: function, argument: value}}",
+        effect=EXTENDS,
+        newer=True,
+    )
 
 
 @dataclass

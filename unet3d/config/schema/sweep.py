@@ -10,7 +10,9 @@ from unet3d.config.allowed import (
     AT_LEAST_1,
     AT_LEAST_2,
     FOLDER_NAME,
+    POSITIVE,
     SAMPLER_SEED,
+    TIME,
     one_of,
 )
 from unet3d.config.setting import NO_EFFECT, setting
@@ -86,6 +88,37 @@ class SweepConfig:
         1,
         "train each configuration with the seeds 0, 1, ..., so many; 1: with that of the run",
         AT_LEAST_1,
+        NO_EFFECT,
+        newer=True,
+    )
+    racing: bool = setting(
+        False,
+        "drop a configuration when a paired test over the folds or seeds done so far says that it "
+        "will not be the best, and train the close ones with further seeds for what is saved",
+        effect=NO_EFFECT,
+        newer=True,
+    )
+    max_seeds: Optional[int] = setting(
+        None,
+        "racing: seeds with which a close configuration is trained at the most; null: twice "
+        "sweep.seeds, at least 3",
+        AT_LEAST_1,
+        NO_EFFECT,
+        newer=True,
+    )
+    budget: Optional[float] = setting(
+        None,
+        "device hours that the sweep may take in all, those of earlier commands included: no trial "
+        "begins that would pass it, running ones are saved; null: no limit",
+        POSITIVE,
+        NO_EFFECT,
+        newer=True,
+    )
+    deadline: Optional[str] = setting(
+        None,
+        "when the sweep is to be over, as 2026-12-01T08:00, by this machine's clock unless it ends "
+        "in +00:00: no trial begins that would pass it, running ones are saved; null: no limit",
+        TIME,
         NO_EFFECT,
         newer=True,
     )

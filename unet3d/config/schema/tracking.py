@@ -52,3 +52,9 @@ class TrackingConfig:
     system_interval: float = setting(
         5.0, "seconds between samples of the load", POSITIVE, NO_EFFECT
     )
+    tensorboard: bool = setting(
+        False,
+        "write the metrics of each epoch to runs/<run id>/tensorboard, too",
+        effect=NO_EFFECT,
+        newer=True,
+    )

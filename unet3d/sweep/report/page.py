@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unet3d.html import render
-from unet3d.sweep.configurations import configurations
 from unet3d.sweep.format import clock, last_line, number_or_dash, shown
+from unet3d.sweep.report.configuration_table import HEADINGS, cells
 from unet3d.sweep.report.parameters import MISSING, best_of, parameter_names, shown_name
 from unet3d.sweep.report.results import counted
 from unet3d.sweep.sweep_folder import TrialRecord
+from unet3d.sweep.verdict import Verdict
 
 STATES = ("finished", "pruned", "stopped", "failed", "open")  # in the order of the counts
 ERROR_LENGTH = 160
@@ -47,9 +48,10 @@ def page(
     command: str,
     results: Sequence[TrialRecord],
     pictures: Sequence[Picture],
-    forecast: str = "",
+    said: Sequence[str] = (),
+    verdict: Verdict | None = None,
 ) -> str:
-    """The HTML of a sweep; results: the best first; forecast: a sentence."""
+    """The HTML of a sweep; results: the best first; said: sentences on what it took."""
     names = parameter_names(results)
     return render(
         "sweep/report/report.html",
@@ -58,11 +60,14 @@ def page(
         trials="1 trial" if len(results) == 1 else f"{len(results)} trials",
         counts=_counts(results),
         best=_best(results),
-        configurations=_configurations(results),
+        answer=_plus_minus(verdict.answer) if verdict else "",
+        method=[_plus_minus(line) for line in verdict.method] if verdict else [],
+        configuration_headings=HEADINGS,
+        configurations=_configurations(verdict),
         headings=_headings(names),
         rows=[_row(result, names) for result in results],
         pictures=pictures,
-        forecast=forecast,
+        said=said,
     )
 
 
@@ -81,10 +86,19 @@ def _best(results: Sequence[TrialRecord]) -> dict[str, object] | None:
     return {"result": best, "name": shown_name(best), "dice": number_or_dash(best.result.best)}
 
 
-def _configurations(results: Sequence[TrialRecord]) -> list[str]:
-    """A sentence for each configuration, where some have several trials."""
-    found = configurations(results)
-    return [str(one) for one in found] if len(found) < len(results) else []
+def _configurations(verdict: Verdict | None) -> list[list[Cell]]:
+    """A row for each configuration, the best first."""
+    if verdict is None or not verdict.has_intervals:
+        return []
+    kinds = ("", *["number"] * (len(HEADINGS) - 2), "")
+    return [
+        [Cell(text, kind=kind) for text, kind in zip(cells(row), kinds, strict=True)]
+        for row in verdict.rows
+    ]
+
+
+def _plus_minus(text: str) -> str:
+    return text.replace("+-", "±")
 
 
 def _headings(names: Sequence[str]) -> list[str]:

@@ -12,6 +12,9 @@ from unet3d.config.schema import Config
 from unet3d.files import write_text
 from unet3d.run_folder import run_folder
 from unet3d.sweep.forecast import comparison
+from unet3d.sweep.race_search import read_race
+from unet3d.sweep.report.configuration_table import print_verdict, write_results
+from unet3d.sweep.report.cost import cost_plot, cost_sentence
 from unet3d.sweep.report.page import Picture, page
 from unet3d.sweep.report.parameters import LeftOut, best_of
 from unet3d.sweep.report.plots import (
@@ -21,6 +24,7 @@ from unet3d.sweep.report.plots import (
 )
 from unet3d.sweep.report.results import print_results, read_results
 from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord, find_sweep
+from unet3d.sweep.verdict import Verdict, verdict
 from unet3d.tracking.connection import record_or_warn, short
 from unet3d.tracking.sweep import log_report
 
@@ -33,6 +37,11 @@ COORDINATES = (
     "One line for each trial that has finished or was pruned (dashed); the thick one is the best. "
     "Lines through one category are spread a little by their val/dice.",
 )
+COST = (
+    "Dice against device hours",
+    "Left: red, the configurations that no other beats in both. Right: the best so far; dotted, a "
+    "tenth, a third and all of the budget, or of what was used.",
+)
 IMPORTANCE = (
     "Importance of the parameters",
     "From the finished trials alone; with few of them it says little.",
@@ -41,11 +50,11 @@ OVERLAYS = ("Overlays of the best trial", "Validation cases: image, truth and pr
 
 
 def write_report(sweep: SweepFolder, output_dir: str) -> Path:
-    """Write index.html and its PNGs in the sweep's report folder; returns the page's path.
+    """Write index.html, its PNGs and the results in the report folder; returns the page's path.
 
     A sweep that is still running, or was killed, is reported as far as it has come.
     """
-    records, folder = read_results(sweep), sweep.report
+    records, folder, facts = read_results(sweep), sweep.report, sweep.facts()
     folder.mkdir(exist_ok=True)
     copy_overlays = partial(_copy_overlays, output_dir=output_dir)
     pictures = [
@@ -54,13 +63,23 @@ def write_report(sweep: SweepFolder, output_dir: str) -> Path:
             ("learning_curves", plot_learning_curves, *CURVES),
             ("parallel_coordinates", plot_parallel_coordinates, *COORDINATES),
             ("importance", plot_importance, *IMPORTANCE),
+            ("cost", cost_plot(facts.budget or None), *COST),
             ("best_overlays", copy_overlays, *OVERLAYS),
         )
     ]
-    facts = sweep.facts()
-    html = page(facts.name or sweep.path.name, facts.command, records, pictures, comparison(sweep))
+    found = verdict_of(sweep, output_dir)
+    if found is not None:
+        write_results(folder, found, records)
+    name = facts.name or sweep.path.name
+    said = (comparison(sweep), cost_sentence(records, facts.budget or None))
+    html = page(name, facts.command, records, pictures, [line for line in said if line], found)
     write_text(folder / "index.html", html)
     return folder / "index.html"
+
+
+def verdict_of(sweep: SweepFolder, output_dir: str) -> Verdict | None:
+    """What the sweep has found so far."""
+    return verdict(read_results(sweep), output_dir, read_race(sweep.race))
 
 
 def _draw(
@@ -102,4 +121,6 @@ def report_again(config: Config, name: str) -> Path:
     if run_id:
         record_or_warn(log_report, config, run_id, path.parent)
     print_results(read_results(sweep))
+    if found := verdict_of(sweep, config.output_dir):
+        print_verdict(found)
     return path

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from urllib.parse import quote
 
 from unet3d.config.messages import as_typed
 from unet3d.config.schema import AUTO
@@ -18,6 +17,9 @@ from unet3d.run_folder import RunFolder, run_folder
 from unet3d.sweep.format import clock, last_line, number_or_dash
 from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord
 from unet3d.sweep.trial import REPLICAS, TrialResult
+from unet3d.tracking.pages import compare_page
+
+OURS = re.compile(r"val/(loss|dice)(_|$)")
 
 
 def read_results(sweep: SweepFolder) -> list[TrialRecord]:
@@ -60,6 +62,21 @@ def _as_it_was(command: str, run: RunFolder) -> str:
     return shlex.join(words)
 
 
+def own_metrics(records: Iterable[TrialRecord]) -> list[str]:
+    """The keys of validation.metrics that the trials have recorded, without those of the outputs.
+
+    They are shown at the best epoch, beside the val/dice by which that was chosen.
+    """
+    keys = {key for record in records for epoch in record.epochs for key in epoch["metrics"]}
+    own = {key for key in keys if key.startswith("val/") and not OURS.match(key)}
+    return sorted(k for k in own if not any(k.startswith(f"{other}_") for other in own))
+
+
+def _at_best(record: TrialRecord, keys: Iterable[str]) -> list[float | None]:
+    epochs = [e["metrics"] for e in record.epochs if e["epoch"] == record.result.best_epoch]
+    return [epochs[0].get(key) if epochs else None for key in keys]
+
+
 def counted(results: Iterable[TrialResult]) -> dict[str, int]:
     """How many ended in each state."""
     return dict(Counter(result.state for result in results))
@@ -70,8 +87,19 @@ def print_results(records: list[TrialRecord]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(expand=False)
-    for heading in ("trial", "settings", "state", "val/dice", "best epoch", "time", "tries", "run"):
+    table, own = Table(expand=False), own_metrics(records)
+    headings = (
+        "trial",
+        "settings",
+        "state",
+        "val/dice",
+        *own,
+        "best epoch",
+        "time",
+        "tries",
+        "run",
+    )
+    for heading in headings:
         table.add_column(
             heading,
             overflow="fold",
@@ -85,6 +113,7 @@ def print_results(records: list[TrialRecord]) -> None:
             record.name,
             result.state,
             number_or_dash(result.best),
+            *(number_or_dash(value) for value in _at_best(record, own)),
             f"{result.best_epoch} of {result.epochs}",
             clock(result.seconds),
             str(result.attempts),
@@ -106,18 +135,21 @@ def print_results(records: list[TrialRecord]) -> None:
         console.print(f"best: {records[0].command}", soft_wrap=True, highlight=False, markup=False)
 
 
-def note(records: list[TrialRecord], experiment: str) -> str:
-    """The table in Markdown, for the page of the parent run in MLflow's `experiment`."""
-    ids = json.dumps([r.result.run_id for r in records if r.result.run_id])
-    compare = f"#/compare-runs?runs={quote(ids)}&experiments={quote(json.dumps([experiment]))}"
-    lines = [f"[Compare all trials]({compare})", ""]
-    lines += ["| trial | settings | state | val/dice | best epoch |", "|---|---|---|---|---|"]
+def note(records: list[TrialRecord], experiment: str, found: Sequence[str] = ()) -> str:
+    """The table in Markdown, for the page of the parent run in MLflow's `experiment`.
+
+    found: lines before it, of the configurations.
+    """
+    ids = [r.result.run_id for r in records if r.result.run_id]
+    lines = [*found, f"[Compare all trials]({compare_page(ids, experiment)})", ""]
+    own = own_metrics(records)
+    headings = ["trial", "settings", "state", "val/dice", *own, "best epoch"]
+    lines += [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
     for record in records:
         result = record.result
-        lines.append(
-            f"| {record.number} | {record.name} | {result.state} | {number_or_dash(result.best)} | "
-            f"{result.best_epoch} of {result.epochs} |"
-        )
+        values = [number_or_dash(value) for value in (result.best, *_at_best(record, own))]
+        cells = [str(record.number), record.name, result.state, *values]
+        lines.append(f"| {' | '.join(cells)} | {result.best_epoch} of {result.epochs} |")
     if records and records[0].result.best is not None:
         lines += ["", "Best:", "```", records[0].command, "```"]
     return "\n".join(lines)

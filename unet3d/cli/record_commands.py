@@ -1,0 +1,75 @@
+"""Commands about what runs and sweeps have left: their records, pages and files."""
+
+from __future__ import annotations
+
+from unet3d.cli.arguments import separate_own
+from unet3d.cli.command import Command
+from unet3d.config.compose import compose_config, from_overrides
+from unet3d.config.schema import CleanConfig, RecordConfig, RunsConfig, UiConfig
+
+
+def _runs(overrides: list[str]) -> None:
+    from unet3d.sweep.runs import runs
+
+    own, of_training = separate_own(RunsConfig, overrides)
+    runs(compose_config(of_training), from_overrides(RunsConfig, own))
+
+
+def _clean(overrides: list[str]) -> None:
+    from unet3d.sweep.clean import clean
+
+    own, of_training = separate_own(CleanConfig, overrides)
+    clean(compose_config(of_training), from_overrides(CleanConfig, own))
+
+
+def _ui(overrides: list[str]) -> None:
+    from unet3d.sweep.ui import ui
+
+    own, of_training = separate_own(UiConfig, overrides)
+    ui(compose_config(of_training), from_overrides(UiConfig, own))
+
+
+def _record(overrides: list[str]) -> None:
+    from unet3d.training.record import record
+
+    record(from_overrides(RecordConfig, overrides))
+
+
+RECORDS = (
+    Command(
+        "runs",
+        _runs,
+        "list runs, sweeps and studies: state, best value, age; close those whose process ended",
+        ("unet3d runs", "unet3d runs output_dir=<folder>", "unet3d runs close=true"),
+        schema=RunsConfig,
+        of_training=True,
+    ),
+    Command(
+        "ui",
+        _ui,
+        "open MLflow's pages in the browser: all runs, or the trials of a sweep side by side",
+        ("unet3d ui", "unet3d ui sweep=<name>", "unet3d ui sweep=<name> page=table open=false"),
+        schema=UiConfig,
+        of_training=True,
+    ),
+    Command(
+        "clean",
+        _clean,
+        "show what nothing needs any more, and remove it with yes=true",
+        ("unet3d clean", "unet3d clean what=resume days=30", "unet3d clean yes=true"),
+        schema=CleanConfig,
+        of_training=True,
+    ),
+    Command(
+        "record",
+        _record,
+        "record a run again that the tracking store has lost, or what it lacks of it",
+        (
+            "unet3d record run=<id>",
+            "unet3d record run=<id> output_dir=<folder>",
+            "unet3d record run=<id> uri=http://<server>:5000 experiment=<name>",
+        ),
+        schema=RecordConfig,
+        stopped="stopped; the same command goes on",
+    ),
+)

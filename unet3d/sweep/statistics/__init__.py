@@ -1,0 +1,1 @@
+"""Statistics of configurations: estimates, paired comparisons, races; functions over arrays."""
