@@ -18,9 +18,12 @@ NAME = "ensemble"  # as a configuration of its sweep
 
 @dataclass(frozen=True)
 class KeptEnsemble:
-    """weights: whole numbers, by run. dice, single_dice: of the ensemble and of the member that is
-    best alone, on the cases they were chosen by; gain: of one over the other on cases left out of
-    the choice, None with too few; better: whether that is more than chance. cases: their number."""
+    """weights: whole numbers, by run; members: chosen ones, each with a run on every fold.
+
+    dice, single_dice: of the ensemble and of the member that is best alone, on the `cases` cases
+    they were chosen by; gain: of one over the other on cases left out of the choice, None with too
+    few; better: whether that is more than chance.
+    """
 
     weights: Mapping[str, int]
     dice: float
@@ -30,6 +33,7 @@ class KeptEnsemble:
     gain_interval: tuple[float, float] | None
     better: bool
     cases: int
+    members: int
 
 
 def write_ensemble(path: Path, kept: KeptEnsemble) -> None:

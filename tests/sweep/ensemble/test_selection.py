@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.sweep.folders import write_sweep, write_trial
+from unet3d.errors import RunError
+from unet3d.inference.predict import weighted_mean
 from unet3d.metrics import dice
 from unet3d.sampling.targets import Targets
-from unet3d.sweep.ensemble.build import Member, members_of, said
+from unet3d.sweep.configurations import configurations, find_ensemble
+from unet3d.sweep.ensemble.build import members_of, said
 from unet3d.sweep.ensemble.selection import (
     Votes,
     held_out_gain,
@@ -19,7 +24,8 @@ from unet3d.sweep.ensemble.selection import (
     weighted_dice,
 )
 from unet3d.sweep.ensemble.votes import VoteCounter
-from unet3d.sweep.kept_ensemble import KeptEnsemble
+from unet3d.sweep.kept_ensemble import ENSEMBLE, KeptEnsemble, write_ensemble
+from unet3d.sweep.sweep_folder import SweepFolder
 
 
 def volumes(
@@ -92,13 +98,45 @@ def test_a_gain_is_one_on_cases_that_were_left_out() -> None:
 
 def test_it_says_when_the_single_best_is_as_good() -> None:
     """With what was measured; and that three cases say nothing."""
-    kept = KeptEnsemble({"a": 2, "b": 1}, 0.9, "lr=1", 0.89, 0.001, (-0.01, 0.012), False, 8)
+    kept = KeptEnsemble({"a": 2, "b": 1}, 0.9, "lr=1", 0.89, 0.001, (-0.01, 0.012), False, 8, 2)
     assert said(kept).endswith("it is no better than the single best, which is smaller and faster.")
-    unknown = KeptEnsemble({"a": 1}, 0.9, "lr=1", 0.9, None, None, False, 3)
+    unknown = KeptEnsemble({"a": 1}, 0.9, "lr=1", 0.9, None, None, False, 3, 2)
     assert "With fewer than 4 cases nothing says" in said(unknown)
 
+    alone = KeptEnsemble({"a": 1}, 0.9, "lr=1", 0.9, -0.01, (-0.02, 0.0), False, 8, 1)
+    assert said(alone).startswith("the choice is lr=1 alone, with val/dice 0.9000: no other")
 
-def test_a_member_has_a_run_on_each_fold() -> None:
-    """One that has lost a fold cannot be compared on its cases."""
-    assert members_of([]) == []
-    assert Member("lr=1", {"0": "a"}).runs == {"0": "a"}
+
+def test_a_member_has_a_run_on_each_fold(tmp_path: Path) -> None:
+    """One that has lost a fold cannot be compared on its cases; seeds are members of their own."""
+    sweep = write_sweep(tmp_path, "s")
+    whole = [("1", "0", "0", 0.8), ("1", "1", "0", 0.6), ("1", "0", "1", 0.9), ("1", "1", "1", 0.9)]
+    for number, (rate, fold, seed, value) in enumerate([*whole, ("2", "0", "0", 0.99)]):
+        write_trial(sweep, number, {"lr": rate, "data.fold": fold, "seed": seed}, [value])
+    found = members_of(configurations(SweepFolder(sweep).trials()))
+    assert [one.name for one in found] == ["lr=1, seed=1", "lr=1, seed=0"]
+    assert found[0].runs == {"0": f"{2:032x}", "1": f"{3:032x}"}
+
+
+def test_what_was_chosen_is_a_configuration_of_its_sweep(tmp_path: Path) -> None:
+    """With its weights; before there is one, or where its file is damaged, one line says it."""
+    sweep = write_sweep(tmp_path, "s")
+    with pytest.raises(RunError, match="s has no ensemble yet; type unet3d ensemble sweep=s"):
+        find_ensemble(str(tmp_path), "s", "ensemble")
+    kept = KeptEnsemble({"a": 2, "b": 1}, 0.9, "lr=1", 0.89, None, None, False, 3, 2)
+    write_ensemble(sweep / ENSEMBLE, kept)
+    found = find_ensemble(str(tmp_path), "s", "ensemble")
+    assert found.weight_of == {"a": 2, "b": 1} and found.typed == "sweep=s configuration=ensemble"
+    (sweep / ENSEMBLE).write_text("half a")
+    with pytest.raises(RunError, match="ensemble.json: cannot be read"):
+        find_ensemble(str(tmp_path), "s", "ensemble")
+
+
+def test_the_mean_is_weighted() -> None:
+    """Equal weights give what they gave before there were any, bit by bit."""
+    random = np.random.default_rng(0)
+    logits = [random.normal(size=(3, 2)).astype(np.float32) for _ in range(3)]
+    equal = weighted_mean(logits, [1.0, 1.0, 1.0])
+    assert (equal == (logits[0] + logits[1] + logits[2]) / np.float32(3)).all()
+    expected = (2 * logits[0] + logits[1] + logits[2]) / 4
+    np.testing.assert_allclose(weighted_mean(logits, [2.0, 1.0, 1.0]), expected, rtol=1e-5)

@@ -138,6 +138,7 @@ def _choose(
         gain_interval=None if gain is None else gain.interval(),
         better=bool(gain is not None and gain.mean > 0 and gain.p <= LEVEL),
         cases=len(votes),
+        members=int((counts > 0).sum()),
     )
     sweep = find_sweep(settings.output_dir, settings.sweep)
     write_ensemble(sweep.path / ENSEMBLE, kept)
@@ -155,6 +156,11 @@ def _choose(
 
 def said(kept: KeptEnsemble) -> str:
     """Whether the ensemble is better than the single best, in a sentence."""
+    if kept.members == 1:
+        return (
+            f"the choice is {kept.single} alone, with val/dice {kept.dice:.4f}: no other that was "
+            f"added to it made it better on the {kept.cases} cases."
+        )
     found = (
         f"ensemble of {len(kept.weights)} networks: val/dice {kept.dice:.4f} on the {kept.cases} "
         f"cases that it was chosen by; the single best, {kept.single}, has {kept.single_dice:.4f}."
