@@ -105,5 +105,5 @@ def test_predicted_beside_measured(tmp_path: Path) -> None:
         (folder / "epochs").write_text(f'{{"epoch": 1, "time": 0, "metrics": {metrics}}}\n')
     said = memory_sentence(SweepFolder(sweep).trials())
     assert "predicted as 1 to 2 GB; the measured peaks are 1 to 1.5 GB" in said
-    assert said.endswith("1.5 times the prediction (trial 1).")
+    assert "at the most 1.5 times the prediction (trial 1)." in said
     assert memory_sentence([]) == "" and GB == 1e9

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from unet3d.cli.command import Command
 from unet3d.config.compose import from_overrides
 from unet3d.config.schema import (
+    EnsembleConfig,
     EvaluateConfig,
     ExportConfig,
     PredictConfig,
@@ -40,7 +41,9 @@ def _tune(overrides: list[str]) -> None:
     tune(settings, _ensemble(settings))
 
 
-def _ensemble(settings: PredictConfig | EvaluateConfig | TuneConfig) -> Ensemble:
+def _ensemble(
+    settings: PredictConfig | EvaluateConfig | TuneConfig | ExportConfig,
+) -> Ensemble:
     """The runs that `run=` or `sweep=` names."""
     from unet3d.inference.ensemble import ensemble_of
     from unet3d.sweep.configurations import find_ensemble
@@ -55,10 +58,17 @@ def _ensemble(settings: PredictConfig | EvaluateConfig | TuneConfig) -> Ensemble
     return ensemble_of([run.strip() for run in settings.run.split(",")], settings.output_dir)
 
 
+def _build_ensemble(overrides: list[str]) -> None:
+    from unet3d.sweep.ensemble.build import build_ensemble
+
+    build_ensemble(from_overrides(EnsembleConfig, overrides))
+
+
 def _export(overrides: list[str]) -> None:
     from unet3d.inference.export.export import export
 
-    export(from_overrides(ExportConfig, overrides))
+    settings = from_overrides(ExportConfig, overrides)
+    export(settings, _ensemble(settings) if settings.sweep or not settings.run else None)
 
 
 def _view(overrides: list[str]) -> None:
@@ -102,12 +112,23 @@ NETWORK = (
         schema=TuneConfig,
     ),
     Command(
+        "ensemble",
+        _build_ensemble,
+        "choose trials of a sweep that predict together, by their validation cases",
+        (
+            "unet3d ensemble sweep=<name>",
+            "unet3d ensemble sweep=<name> members=5 rounds=10",
+            "unet3d ensemble sweep=<name> cases=20 output_dir=<folder>",
+        ),
+        schema=EnsembleConfig,
+    ),
+    Command(
         "export",
         _export,
         "write a run's network for other programs: SavedModel, ONNX, MLflow",
         (
             "unet3d export run=<id> output=exported",
-            "unet3d export run=<id> output=exported format=all",
+            "unet3d export sweep=<name> configuration=ensemble output=exported",
             "unet3d export run=<id> output=exported format=mlflow register=brain",
         ),
         schema=ExportConfig,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from unet3d.config.compose import stored_config
 from unet3d.config.schema import Config
@@ -23,13 +23,15 @@ ACCEPT = "changed=accept"
 class HeldOut:
     """Cases that none of `runs`, whose mean segments them, has trained on.
 
-    geometry: how exactly the files of a case lie on each other, as data.geometry.
+    geometry: how exactly the files of a case lie on each other, as data.geometry. weights: of runs
+    in the mean.
     """
 
     runs: tuple[str, ...]
     dataset: Dataset
     cases: tuple[Case, ...]
     geometry: str
+    weights: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def cases_of_test(ensemble: Ensemble, output_dir: str, changed: str) -> list[Hel
             "data.split.test: the run kept no test cases; segment other scans with unet3d predict "
             "and evaluate those with pred=<folder> truth=<folder>"
         )
-    return [HeldOut(ensemble.runs, first.dataset, first.cases, first.geometry)]
+    weights = ensemble.weight_of
+    return [HeldOut(ensemble.runs, first.dataset, first.cases, first.geometry, weights)]
 
 
 def cases_of_validation(ensemble: Ensemble, output_dir: str, changed: str) -> list[HeldOut]:
@@ -86,9 +89,9 @@ def cases_of_validation(ensemble: Ensemble, output_dir: str, changed: str) -> li
                     f"alike, so that {case} would not be out of their folds; tune each run alone"
                 )
             seen[case] = first.run
-        found.append(
-            HeldOut(tuple(one.run for one in group), first.dataset, first.cases, first.geometry)
-        )
+        runs = tuple(one.run for one in group)
+        weights = {run: ensemble.weight_of[run] for run in runs}
+        found.append(HeldOut(runs, first.dataset, first.cases, first.geometry, weights))
     return found
 
 

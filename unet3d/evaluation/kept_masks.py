@@ -45,7 +45,11 @@ def segment_group(
     from unet3d.inference.predict import load_ensemble, segment_scan
 
     networks = load_ensemble(
-        group.runs, settings.output_dir, settings.batch_size, settings.precision
+        group.runs,
+        settings.output_dir,
+        settings.batch_size,
+        settings.precision,
+        group.weights,
     )
     found = []
     for case in group.cases:

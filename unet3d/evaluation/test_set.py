@@ -94,7 +94,11 @@ def _segmented(
 
     for group in groups:
         networks = load_ensemble(
-            group.runs, settings.output_dir, settings.batch_size, settings.precision
+            group.runs,
+            settings.output_dir,
+            settings.batch_size,
+            settings.precision,
+            group.weights,
         )
         for case in group.cases:
             start = time.perf_counter()

@@ -16,6 +16,7 @@ class Ensemble:
     typed: how a user names them, as in run=<id> or sweep=<name>. folder: that of the run or of the
     sweep's configuration; None for several runs that no sweep holds together. record: the run in
     the tracking store that gets their results. folds: whether they are the folds of one data set.
+    weights: of each run in the mean; () for equal ones.
     """
 
     runs: tuple[str, ...]
@@ -23,6 +24,12 @@ class Ensemble:
     folder: Path | None
     record: str | None = None
     folds: bool = False
+    weights: tuple[int, ...] = ()
+
+    @property
+    def weight_of(self) -> dict[str, int]:
+        """The weight of each run."""
+        return dict(zip(self.runs, self.weights or (1,) * len(self.runs), strict=True))
 
     @property
     def tuned(self) -> Path | None:

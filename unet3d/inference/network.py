@@ -36,7 +36,7 @@ class TrainedNetwork:
     """A network with its best weights. channels: names of its input sequences.
 
     model: the Keras model as trained, in float32; predictor: the same function, made faster.
-    scales: how it expects CT, see unet3d.preprocessing.scales.
+    scales: how it expects CT, see unet3d.preprocessing.scales. weight: in the mean of an ensemble.
     """
 
     run: str
@@ -46,6 +46,7 @@ class TrainedNetwork:
     predictor: Predictor
     model: Any
     scales: Scales = ()
+    weight: float = 1.0
 
     def planes(self, image: np.ndarray, overlap: float, tta: bool = False) -> Iterator[np.ndarray]:
         """Logits of an image (x, y, z, channels) on the network's grid.

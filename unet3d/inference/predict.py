@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,11 @@ def predict(settings: PredictConfig, ensemble: Ensemble) -> list[Path]:
     check_format(settings.format, scans)
     start_tensorflow(settings.threads)
     networks = load_ensemble(
-        ensemble.runs, settings.output_dir, settings.batch_size, settings.precision
+        ensemble.runs,
+        settings.output_dir,
+        settings.batch_size,
+        settings.precision,
+        ensemble.weight_of,
     )
     written, bad = [], []
     for scan, path in zip(scans, targets, strict=True):
@@ -176,10 +181,18 @@ def _check_writable(folder: Path) -> bool:
 
 
 def load_ensemble(
-    runs: Sequence[str], output_dir: str, batch_size: int, precision: str
+    runs: Sequence[str],
+    output_dir: str,
+    batch_size: int,
+    precision: str,
+    weights: Mapping[str, int] | None = None,
 ) -> list[TrainedNetwork]:
-    """The networks of the runs. Raises RunError where inputs or outputs differ between them."""
+    """The networks of the runs. weights: of each in the mean, None for equal ones.
+
+    Raises RunError where inputs or outputs differ between them.
+    """
     networks = [load_trained(run, output_dir, batch_size, precision) for run in runs]
+    networks = [replace(one, weight=float((weights or {}).get(one.run, 1))) for one in networks]
     first = networks[0]
     for other in networks[1:]:
         for what, ours, theirs in (
@@ -236,9 +249,18 @@ def predict_codes(
     streams = [
         network.planes(image, overlap, tta) for network, image in zip(networks, images, strict=True)
     ]
+    weights = [network.weight for network in networks]
     for x, logits in enumerate(zip(*streams, strict=True)):
-        mean = sum(logits[1:], start=logits[0]) / np.float32(len(logits))
+        mean = weighted_mean(logits, weights)
         for watcher in watchers:
             watcher(x, mean, logits)
         codes[x] = encode(mean, targets, cuts)
     return codes
+
+
+def weighted_mean(logits: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    """The mean of arrays of one shape; of equal weights exactly their sum over their number."""
+    if len(set(weights)) == 1:
+        return sum(logits[1:], start=logits[0]) / np.float32(len(logits))
+    parts = [one * np.float32(weight) for one, weight in zip(logits, weights, strict=True)]
+    return sum(parts[1:], start=parts[0]) / np.float32(sum(weights))

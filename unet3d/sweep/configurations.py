@@ -16,6 +16,8 @@ from unet3d.config.schema import SweepConfig
 from unet3d.errors import ConfigError, RunError
 from unet3d.inference.ensemble import Ensemble
 from unet3d.sweep.format import shown
+from unet3d.sweep.kept_ensemble import NAME as KEPT
+from unet3d.sweep.kept_ensemble import read_ensemble
 from unet3d.sweep.statistics.comparison import best_first
 from unet3d.sweep.sweep_folder import TrialRecord, find_sweep
 
@@ -169,11 +171,14 @@ def configurations(trials: Sequence[TrialRecord]) -> list[Configuration]:
 def find_ensemble(output_dir: str, name: str, wanted: str | None = None) -> Ensemble:
     """The finished runs of a sweep's configuration, together.
 
-    wanted: as `Configuration.name`; None: the one with the highest mean val/dice. Warns of trials
+    wanted: as `Configuration.name`, or `ensemble` for what `unet3d ensemble` has chosen; None: the
+    one with the highest mean val/dice. Warns of trials
     that have not finished. Raises RunError for a sweep or configuration that is not there, or has
     no finished trial.
     """
     sweep = find_sweep(output_dir, name)
+    if wanted == KEPT:
+        return read_ensemble(sweep)
     found = configurations(sweep.trials())
     if wanted is not None and not any(_same(one.name, wanted) for one in found):
         names = "; ".join(one.name.replace(", ", ",") for one in found)

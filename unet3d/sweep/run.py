@@ -317,6 +317,7 @@ def _finish(
     """Print the table, write the report, close the parent run; raises RunStopped as run_sweep."""
     from unet3d.sweep.report.configuration_table import markdown, print_verdict
     from unet3d.sweep.report.cost import cost_sentence
+    from unet3d.sweep.report.memory import memory_sentence
     from unet3d.sweep.report.report import verdict_of, write_report
     from unet3d.sweep.report.results import counted, note, print_results, read_results
 
@@ -327,7 +328,8 @@ def _finish(
         print_verdict(found)
     counts = counted(results.values())
     report = write_report(folder, plan.config.output_dir)
-    for line in (comparison(folder), cost_sentence(records, plan.config.sweep.budget)):
+    cost = cost_sentence(records, plan.config.sweep.budget)
+    for line in (comparison(folder), cost, memory_sentence(records)):
         if line:
             log.info("%s", line)
     log.info("report: %s", report)
@@ -356,6 +358,8 @@ def _finish(
         raise RunStopped(f"{summary}; the same command tries the failed ones again", 1)
     if budget is not None and budget.reason:
         name = f"sweep.name={plan.name}"
+        left = plan.total - len(results)
+        summary += f", {left} not begun" if left > 0 else ""
         log.info("%s: %s; the same command with %s and more goes on", budget.reason, summary, name)
         return
     log.info("all over: %s", summary)

@@ -167,7 +167,8 @@ def _what(best: Compared) -> str:
     }[one.basis]
     if not over:
         return "One value has no interval."
-    return f"+- is its 95 % interval, {over.format(*(part.freedom for part in one.parts))}."
+    text = f"+- is its 95 % interval, {over.format(*(part.freedom for part in one.parts))}."
+    return text.replace(" 1 degrees of", " 1 degree of")
 
 
 def _needed(one: Compared, table: ScoreTable) -> str:

@@ -10,6 +10,7 @@ from unet3d.config.schema.choices import SCHEMAS, register_schema, schemas_of
 from unet3d.config.schema.commands import (
     COMMANDS,
     CleanConfig,
+    EnsembleConfig,
     EvaluateConfig,
     ExportConfig,
     PlanConfig,
@@ -61,6 +62,7 @@ __all__ = [
     "CleanConfig",
     "Config",
     "DataConfig",
+    "EnsembleConfig",
     "EvaluateConfig",
     "ExportConfig",
     "LossConfig",

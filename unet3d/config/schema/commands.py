@@ -54,7 +54,10 @@ THRESHOLDS = (
     "probability above which a region is predicted: one, [one a region] or {region: one}; auto: "
     "what `unet3d tune` has chosen; not for data.target=classes"
 )
-CONFIGURATION = "of the sweep, as lr=1e-3,model.norm=batch; null: that of the highest mean val/dice"
+CONFIGURATION = (
+    "of the sweep, as lr=1e-3,model.norm=batch, or ensemble for what `unet3d ensemble` has chosen; "
+    "null: that of the highest mean val/dice"
+)
 
 
 @dataclass
@@ -156,10 +159,42 @@ class TuneConfig:
 
 
 @dataclass
+class EnsembleConfig:
+    """`unet3d ensemble`: trials of a sweep that predict together."""
+
+    sweep: str = setting(MISSING, "name of a sweep", FOLDER_NAME)
+    members: int = setting(10, "trials to choose from, the best ones", AT_LEAST_2)
+    rounds: int = setting(
+        20, "networks in the mean at the most, counted as often as chosen", AT_LEAST_1
+    )
+    cases: Optional[int] = setting(
+        None, "validation cases of each fold to choose by; null: all", AT_LEAST_1
+    )
+    changed: str = setting(
+        "refuse",
+        "what is done where cases are missing or changed since the run began: end, or accept what "
+        "there is now",
+        one_of("refuse", "accept"),
+    )
+    overlap: float = setting(0.5, "share of a window that the next one overlaps", BELOW_1)
+    batch_size: int = setting(1, "windows in a forward pass", AT_LEAST_1)
+    precision: str = setting("float32", "type of the computation", PRECISION)
+    output_dir: str = setting("outputs", "folder of the runs", path=True)
+    threads: Optional[int] = setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
+
+
+@dataclass
 class ExportConfig:
     """`unet3d export`: a run's network for other programs."""
 
-    run: str = setting(MISSING, "id of a run", RUN_ID)
+    run: Optional[str] = setting(None, "id of a run", RUN_ID)
+    sweep: Optional[str] = setting(
+        None,
+        "instead of run: name of a sweep, for the mean of the runs of a configuration as one "
+        "network; savedmodel and onnx",
+        FOLDER_NAME,
+    )
+    configuration: Optional[str] = setting(None, CONFIGURATION)
     output: str = setting(MISSING, "a folder, new or empty", path=True)
     format: str = setting(
         "savedmodel", "what is written", one_of("savedmodel", "onnx", "mlflow", "all")
@@ -376,6 +411,7 @@ COMMANDS: dict[str, type] = {
     "predict": PredictConfig,
     "evaluate": EvaluateConfig,
     "tune": TuneConfig,
+    "ensemble": EnsembleConfig,
     "export": ExportConfig,
     "view": ViewConfig,
     "report": ReportConfig,

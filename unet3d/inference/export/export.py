@@ -11,6 +11,7 @@ from typing import Any
 from unet3d.config.schema import ExportConfig
 from unet3d.errors import ConfigError, RunError
 from unet3d.files import publish, temporary_folder, write_text
+from unet3d.inference.ensemble import Ensemble
 from unet3d.inference.export.model_card import CARD, model_card
 from unet3d.inference.network import (
     ABOUT,
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 FORMATS = ("savedmodel", "onnx", "mlflow")
 
 
-def check_settings(settings: ExportConfig) -> None:
+def check_settings(settings: ExportConfig, ensemble: Ensemble | None = None) -> None:
     """Raise ConfigError or RunError where the export cannot succeed; needs no TensorFlow."""
     chosen = _chosen(settings)
     if (settings.log or settings.register) and "mlflow" not in chosen:
@@ -36,26 +37,42 @@ def check_settings(settings: ExportConfig) -> None:
         from unet3d.inference.export.onnx import check_installed
 
         check_installed()
-    check_runs([settings.run], settings.output_dir)
+    if ensemble is not None and "mlflow" in chosen:
+        raise ConfigError(
+            f"format: {settings.format} is of one run; type format=savedmodel or format=onnx for "
+            "an ensemble"
+        )
+    check_runs(ensemble.runs if ensemble else [_run(settings)], settings.output_dir)
 
 
-def export(settings: ExportConfig) -> Path:
+def _run(settings: ExportConfig) -> str:
+    if settings.run is None:
+        raise ConfigError("run: type either run=<id> or sweep=<name>")
+    return settings.run
+
+
+def export(settings: ExportConfig, ensemble: Ensemble | None = None) -> Path:
     """Write the models that `format` names, each read back and compared; returns the folder.
 
+    ensemble: several runs to be written as one network, in place of settings.run.
     The folder appears whole or not at all. Raises ConfigError or RunError where it cannot succeed,
     and RunError where a model that was read back computes something else.
     """
-    check_settings(settings)
+    check_settings(settings, ensemble)
     start_tensorflow(settings.threads)
     output = Path(settings.output)
-    trained = load_trained(settings.run, settings.output_dir, batch_size=1)
+    if ensemble is None:
+        trained = load_trained(_run(settings), settings.output_dir, batch_size=1)
+    else:
+        trained = _joined(ensemble, settings.output_dir)
     connection = _connection(settings, trained)
     try:
         with temporary_folder(output) as new:
             for name in _chosen(settings):
                 _write_format(name, trained, settings, new)
             write_text(new / ABOUT, json.dumps(about(trained), indent=1))
-            write_text(new / CARD, _card(trained, settings))
+            runs = ensemble.runs if ensemble else (_run(settings),)
+            write_text(new / CARD, _card(trained, runs, settings.output_dir))
             if not publish(new, output):
                 raise ConfigError(f"output: {output} was created meanwhile; name a new folder")
     except OSError as error:
@@ -68,11 +85,19 @@ def export(settings: ExportConfig) -> Path:
     return output
 
 
-def _card(trained: TrainedNetwork, settings: ExportConfig) -> str:
+def _card(trained: TrainedNetwork, runs: tuple[str, ...], output_dir: str) -> str:
     from unet3d.models import network_name
 
-    run = run_files(settings.run, settings.output_dir)
-    return model_card(trained.config, about(trained), run, network_name(trained.config.model))
+    name = network_name(trained.config.model)
+    return model_card(trained.config, about(trained), run_files(runs[0], output_dir), name, runs)
+
+
+def _joined(ensemble: Ensemble, output_dir: str) -> TrainedNetwork:
+    from unet3d.inference.export.joined import joined
+    from unet3d.inference.predict import load_ensemble
+
+    networks = load_ensemble(ensemble.runs, output_dir, 1, "float32", ensemble.weight_of)
+    return joined(networks, ensemble.typed)
 
 
 def _chosen(settings: ExportConfig) -> tuple[str, ...]:
@@ -117,6 +142,6 @@ def _write_format(name: str, trained: TrainedNetwork, settings: ExportConfig, fo
     else:
         from unet3d.inference.export.mlflow import write_mlflow
 
-        files = run_files(settings.run, settings.output_dir)
+        files = run_files(_run(settings), settings.output_dir)
         difference = write_mlflow(trained, files, folder / "mlflow")
     log.info("%s: read back, its output differs by at most %.2g", name, difference)

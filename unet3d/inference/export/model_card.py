@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from unet3d.config.schema import Config
@@ -16,15 +16,20 @@ NOT_KNOWN = "not recorded"
 SHOWN = ("dice", "hd95", "nsd")  # of the test cases' metrics
 
 
-def model_card(config: Config, about: dict[str, Any], run: RunFolder, name: str) -> str:
+def model_card(
+    config: Config, about: dict[str, Any], run: RunFolder, name: str, members: Sequence[str] = ()
+) -> str:
     """Markdown from the run's files: network, data, results, use.
 
-    about: of input and output, as `network.json` has it. name: of the network.
+    about: of input and output, as `network.json` has it. name: of the network. members: the runs of
+    an ensemble, of which `run` is the first.
     """
-    return "\n".join(_lines(config, about, run, name)) + "\n"
+    return "\n".join(_lines(config, about, run, name, members)) + "\n"
 
 
-def _lines(config: Config, about: dict[str, Any], run: RunFolder, name: str) -> Iterator[str]:
+def _lines(
+    config: Config, about: dict[str, Any], run: RunFolder, name: str, members: Sequence[str]
+) -> Iterator[str]:
     facts = read_facts(run)
     dataset = facts.dataset
     yield from (
@@ -33,6 +38,9 @@ def _lines(config: Config, about: dict[str, Any], run: RunFolder, name: str) -> 
         "A network for the segmentation of 3D medical images.",
     )
     yield from ("", "## Network", "")
+    if len(members) > 1:
+        yield f"- the weighted mean of {len(members)} networks, of the runs {', '.join(members)};"
+        yield "  what follows is of the first of them"
     yield f"- {name}, trained by unet3d for {config.epochs} epochs at most, seed {config.seed}"
     yield f"- run {run.run_id}, code {facts.tags.get('mlflow.source.git.commit', NOT_KNOWN)}"
     yield f"- input: {', '.join(about['input']['channels'])}"

@@ -29,7 +29,7 @@ def memory_sentence(trials: Sequence[TrialRecord]) -> str:
     return (
         f"Memory of a step was predicted as {_range(predictions)} GB; the measured peaks are "
         f"{_range(peaks)} GB, at the most {measured / predicted:.2g} times the prediction "
-        f"(trial {number})."
+        f"(trial {number}). Without a GPU a peak is of all that the training adds to its process."
     )
 
 

@@ -1,0 +1,1 @@
+"""One model at the end of a sweep: trials chosen greedily, which predict together."""
