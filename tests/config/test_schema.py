@@ -21,7 +21,6 @@ BAD: dict[str, Any] = {  # a value that each rule refuses, by the words of the r
     "above 0": 0,
     "a time, as in 2026-12-01T08:00": "tomorrow",
     "a regular expression": "enc(",
-    "a time, as in 2026-12-01T08:00": "soon",
     "the full name of a function or class, as in mylab.nets.build": "build",
     "0 or more": -1,
     "1 or more": 0,
