@@ -105,11 +105,12 @@ def show(sides: dict[str, Side]) -> None:
         print(f"{region:<20}{'mean':<14}" + "".join(f"{value:>12.4f}" for value in means))
     for index, kind in enumerate(("seconds on the clock", "seconds of CPU")):
         print(kind)
-        for part in ("preprocess", "train", "predict"):
-            values = (side.seconds[part][index] for side in sides.values())
-            print(f"  {part:<32}" + "".join(f"{value:>12.1f}" for value in values))
-        totals = (sum(side.seconds.values())[index] for side in sides.values())
-        print(f"  {'all':<32}" + "".join(f"{value:>12.1f}" for value in totals), flush=True)
+        parts = ("preprocess", "train", "predict")
+        taken = [[float(side.seconds[part][index]) for part in parts] for side in sides.values()]
+        for part, row in zip(parts, zip(*taken, strict=True), strict=True):
+            print(f"  {part:<32}" + "".join(f"{value:>12.1f}" for value in row))
+        totals = "".join(f"{sum(column):>12.1f}" for column in taken)
+        print(f"  {'all':<32}{totals}", flush=True)
 
 
 def ours(folder: Path, arguments: argparse.Namespace) -> Side:

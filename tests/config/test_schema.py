@@ -19,8 +19,8 @@ ALL = [getattr(schema, name) for name in schema.__all__ if name.endswith("Config
 BAD: dict[str, Any] = {  # a value that each rule refuses, by the words of the rule
     "a share from 0 to 1, or a whole number": 1.5,
     "above 0": 0,
+    "a time, as in 2026-12-01T08:00": "tomorrow",
     "a regular expression": "enc(",
-    "a time, as in 2026-12-01T08:00": "soon",
     "the full name of a function or class, as in mylab.nets.build": "build",
     "0 or more": -1,
     "1 or more": 0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -123,7 +124,7 @@ def test_differences_are_told_and_nothing_else_is_left(exported: Exported) -> No
     assert exported.told.count("read back, its output differs by at most") == 3
     assert "UserWarning" not in exported.told and "Downloading" not in exported.told
     names = {path.name for path in exported.models.iterdir()}
-    assert names == {"savedmodel", "model.onnx", "mlflow", "network.json"}
+    assert names == {"savedmodel", "model.onnx", "mlflow", "network.json", "MODEL_CARD.md"}
     about = json.loads((exported.models / "network.json").read_text())
     assert about["input"]["channels"] == ["FLAIR", "T1w", "T1gd", "T2w"]
     assert about["output"]["logits_of"] == ["whole_tumour", "tumour_core", "enhancing_tumour"]
@@ -182,8 +183,8 @@ def test_the_model_is_on_its_run_and_registered(exported: Exported) -> None:
 
 
 def test_the_model_is_served(exported: Exported, segmentation: np.ndarray, tmp_path: Path) -> None:
-    """`mlflow models serve` answers, without this repository on its path."""
-    with served(exported.models / "mlflow", tmp_path) as address:
+    """`mlflow models serve` answers, without this repository on its path, for allowed folders."""
+    with served(exported.models / "mlflow", tmp_path, exported.scan.parent) as address:
         row = {"input": str(exported.scan)}
         (labels,) = asked(address, {"dataframe_records": [row]})
         np.testing.assert_array_equal(labels, segmentation)
@@ -191,11 +192,14 @@ def test_the_model_is_served(exported: Exported, segmentation: np.ndarray, tmp_p
         assert np.asarray(asked(address, example)).shape == (1, 4, 4, 4)
         with pytest.raises(urllib.error.HTTPError, match="400"):
             asked(address, {"dataframe_records": [{"input": "nothing.nii.gz"}]})
+        outside = shutil.copy(exported.scan, tmp_path)
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            asked(address, {"dataframe_records": [{"input": str(outside)}]})
 
 
 @contextmanager
-def served(model: Path, folder: Path) -> Iterator[str]:
-    """The address of a server of `model`, which ends with the block."""
+def served(model: Path, folder: Path, scans: Path) -> Iterator[str]:
+    """The address of a server of `model`, which ends with the block and reads below `scans`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -206,7 +210,11 @@ def served(model: Path, folder: Path) -> Iterator[str]:
         server = subprocess.Popen(
             [sys.executable, *program, "-m", str(model), "-p", port],
             cwd=folder,
-            env={**environment, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env={
+                **environment,
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "UNET3D_SCAN_FOLDERS": str(scans),
+            },
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # it starts uvicorn, and both are to end

@@ -180,18 +180,20 @@ def test_the_table_of_runs_has_the_columns_that_matter(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`page=table` finds the server that runs, and shows val/dice and what was swept at once."""
+    """`page=table` finds the server that runs; all trials, val/dice, what was swept, at once."""
     monkeypatch.chdir(sweep.folder)
     main(["ui", "sweep=x", "page=table", "open=false"])
     address = capsys.readouterr().out.strip()
     assert address.startswith(sweep.opened.partition("/#/")[0])
     with browser(tmp_path) as page:
         page.driver.get(address)
-        page.find(row(sweep.parent))
+        page.find(row(next(iter(sweep.trials.values()))))
         for button in page.visible('//button[@aria-label="Close"]'):
             button.click()
         for heading in ("val/dice", "lr", "model.norm"):
             page.find(f'//*[@role="columnheader"]//*[text()="{heading}"]')
+        for trial in sweep.trials.values():
+            page.find(row(trial))
         keep_picture(page, "mlflow_runs.png")
 
 

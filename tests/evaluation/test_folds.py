@@ -14,9 +14,11 @@ from mlflow import MlflowClient
 from tests.small import small_config
 from tests.sweep.folders import write_sweep, write_trial
 from unet3d.cli import main
+from unet3d.config.schema import PostprocessConfig
 from unet3d.errors import RunError
 from unet3d.evaluation.held_out import cases_of_validation
 from unet3d.inference.ensemble import ensemble_of
+from unet3d.inference.tuned import Tuned, write_tuned
 from unet3d.run_folder import run_folder
 from unet3d.sampling.split_record import read_record
 from unet3d.sweep.configurations import find_ensemble
@@ -162,11 +164,16 @@ def test_a_choice_made_before_more_training_is_refused(
     """Other weights are another network; the line says what to type."""
     own = find_ensemble(str(output_dir), "folds")
     assert own.tuned is not None
-    found = json.loads(own.tuned.read_text())
-    own.tuned.write_text(json.dumps({**found, "weights": {"a": "0"}}))
+    before = own.tuned.read_text() if own.tuned.exists() else None
+    steps = {region: PostprocessConfig() for region in REGIONS}
+    shares = dict.fromkeys(REGIONS, 0.5)
+    write_tuned(own.tuned, Tuned({"a": "00000000"}, shares, steps, steps, 5))
     with pytest.raises(SystemExit):
         main(["evaluate", "sweep=folds", f"output_dir={output_dir}", "postprocess=auto"])
     assert "postprocess: " in (told := capsys.readouterr().err) and "tune sweep=folds" in told
+    own.tuned.unlink()
+    if before is not None:
+        own.tuned.write_text(before)
 
 
 def test_runs_whose_splits_cross_are_refused(output_dir: Path) -> None:

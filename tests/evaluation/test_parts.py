@@ -35,6 +35,15 @@ def test_counts_are_those_of_the_mask_that_is_left(steps: PostprocessConfig) -> 
     assert parts_of(truth, mask).dice(steps) == dice(truth[..., None], left[..., None])[0]
 
 
+def test_of_equally_large_parts_the_same_is_kept() -> None:
+    """As in a prediction, whichever of the two is in the truth."""
+    mask = cube((1, 1, 1)) | cube((10, 1, 1)) | cube((1, 10, 1))
+    for truth in (cube((1, 1, 1)), cube((10, 1, 1)), cube((1, 10, 1))):
+        steps = PostprocessConfig(largest=True)
+        left = postprocess(mask, SPACING, steps)
+        assert parts_of(truth, mask).dice(steps) == dice(truth[..., None], left[..., None])[0]
+
+
 def test_what_helps_is_kept() -> None:
     """Dust of one voxel beside each lesion goes; two lesions of a case both stay."""
     cases = []

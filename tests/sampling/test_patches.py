@@ -187,6 +187,17 @@ def test_whole_volumes_are_padded_to_one_shape(store: Store, config: Config) -> 
     assert np.count_nonzero(label) == np.count_nonzero(whole)
 
 
+def test_a_patch_may_be_larger_where_that_is_asked_for(store: Store, config: Config) -> None:
+    """As the paper's, of one size for all: the whole case lies in its middle, amid zeros."""
+    patches = stream(store, config, patch=[64, 48, 64], pad_to_patch=True)
+    image, label = patches.sample(0, 0)
+    assert label.shape == image.shape[:3] == (64, 48, 64)
+    case = patches.case_of(0, 0)
+    assert np.count_nonzero(label) == np.count_nonzero(store.label(case))
+    before = [(64 - store.cases[case].shape[0]) // 2, 64]
+    assert not image[: before[0] - 1].any() and image[before[0] + 2].any()
+
+
 def test_impossible_sizes_are_named(store: Store, config: Config) -> None:
     """A patch above the volume, or off the network's stride."""
     with pytest.raises(ConfigError, match="data.patch: .* is larger than the volumes"):

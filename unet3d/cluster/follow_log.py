@@ -39,7 +39,8 @@ def print_chief_log(config: Config, folder: JobFolder) -> Iterator[None]:
                     file.seek(position)
                     for line in file:
                         if bar.console.is_terminal:  # above the bar
-                            bar.console.print(_without_date(line), markup=False, highlight=False)
+                            text = _without_date(line)
+                            bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
                         else:
                             print(_without_date(line), flush=True)
                     position = file.tell()

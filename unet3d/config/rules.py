@@ -39,6 +39,7 @@ def check_config(config: Config) -> None:
     check_layer_lr(config.optimizer.layer_lr)
     check_metrics(config.validation.metrics)
     _check_topology(config.model)
+    _check_recompute(config.model)
     _check_patch(config.data.patch, config.model)
     _check_batch_memory(config)
 
@@ -271,6 +272,22 @@ def _check_patch(patch: Any, model: ModelConfig) -> None:
         f"data.patch: {patch} is not divisible by {stride}, the network's stride "
         f"(2 to the power of model.depth); the nearest that is: {nearest}"
     )
+
+
+def _check_recompute(model: ModelConfig) -> None:
+    """ConfigError where blocks cannot be computed twice to the same features."""
+    if not model.recompute:
+        return
+    for key, found, fix in (
+        ("norm", model.norm in ("batch", "sync_batch"), "model.norm=instance or group"),
+        ("dropout", model.dropout > 0, "model.dropout=0"),
+        ("name", model.name == OWN, "model.recompute=false; the blocks of yours are not known"),
+    ):
+        if found:
+            raise ConfigError(
+                f"model.recompute: true is not possible with model.{key}={getattr(model, key)}; "
+                f"type {fix}"
+            )
 
 
 def _check_topology(model: ModelConfig) -> None:

@@ -64,7 +64,8 @@ def check_values(settings: Any) -> None:
         ):
             raise ConfigError(f"{key}: {value} is not possible; it must be at most {LARGEST_WHOLE}")
         if setting.rule is not None and value is not None and not setting.rule.allows(value):
-            raise ConfigError(f"{key}: {value} is not possible; it must be {setting.rule.text}")
+            shown = repr(value) if isinstance(value, str) and not value.isprintable() else value
+            raise ConfigError(f"{key}: {shown} is not possible; it must be {setting.rule.text}")
 
 
 def as_dict(settings: Any) -> dict[str, Any]:

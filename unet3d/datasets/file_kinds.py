@@ -69,7 +69,10 @@ def check_kind(path: Path, first: bytes) -> None:
             return
         problem = f"not compressed, though its name says so; rename it to {path.stem}"
     elif first[128:132] == b"DICM":
-        problem = "a DICOM file; convert the series to .nii.gz, for example with dcm2niix"
+        problem = (
+            "a DICOM file; to predict or view name the folder of its series, to train convert it "
+            "to .nii.gz, for example with dcm2niix"
+        )
     else:
         lead = first.lstrip()
         problem = next((text for magic, text in MAGIC.items() if lead.startswith(magic)), None)

@@ -20,6 +20,15 @@ def read_header(path: Path) -> Header:
     return nifti.read_header(path)
 
 
+def scan_header(path: Path) -> Header:
+    """`read_header` for a scan, also a folder with a DICOM series."""
+    if path.is_dir():
+        from unet3d.datasets.dicom import read_series
+
+        return read_series(path).header
+    return read_header(path)
+
+
 def read_voxels(path: Path) -> tuple[np.ndarray, Header]:
     """The voxels (x, y, z[, channels]), read-only, in the file's own type, and the header.
 
@@ -33,8 +42,16 @@ def read_voxels(path: Path) -> tuple[np.ndarray, Header]:
 
 
 def read_scan(path: Path) -> tuple[np.ndarray, Header]:
-    """`read_voxels` for a scan to segment or show; raises DataError for a single slice, too."""
-    voxels, header = read_voxels(path)
+    """`read_voxels` for a scan to segment or show, also a folder with a DICOM series.
+
+    Raises DataError for a single slice, too.
+    """
+    if path.is_dir():
+        from unet3d.datasets.dicom import read_dicom
+
+        voxels, header = read_dicom(path)
+    else:
+        voxels, header = read_voxels(path)
     check_not_slice(path, header)
     return voxels, header
 

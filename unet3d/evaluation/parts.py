@@ -15,6 +15,7 @@ from itertools import product
 import numpy as np
 
 from unet3d.config.schema import PostprocessConfig
+from unet3d.masks import connected_parts, largest_part
 from unet3d.metrics import dice_from_counts
 
 MOST_VOLUMES = 40  # that are tried
@@ -50,14 +51,16 @@ def measure_parts(
 
     mask, truth, known: boolean (x, y, z); known: None where all voxels are. voxel: mm3.
     """
-    import cc3d
-
-    parts = cc3d.connected_components(mask, connectivity=26)
-    voxels = np.bincount(parts.ravel())[1:]
-    count = len(voxels) + 1
-    counted = np.bincount(parts[known], minlength=count)[1:] if known is not None else voxels
-    hits = np.bincount(parts[truth], minlength=count)[1:]
+    parts, number = connected_parts(mask)
+    voxels = np.bincount(parts.ravel(), minlength=number + 1)[1:]
+    counted = voxels
+    if known is not None:
+        counted = np.bincount(parts[known], minlength=number + 1)[1:]
+    hits = np.bincount(parts[truth], minlength=number + 1)[1:]
     order = np.argsort(-voxels, kind="stable")
+    if number > 1 and voxels[order[0]] == voxels[order[1]]:  # which of them is kept
+        first = int(parts[largest_part(mask)][0]) - 1
+        order = np.concatenate([[first], order[order != first]])
     return Parts(voxels[order], counted[order], hits[order], int(truth.sum()), voxel)
 
 

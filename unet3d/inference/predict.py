@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from unet3d.config.schema import PredictConfig
+from unet3d.datasets.dicom import is_dicom_folder
 from unet3d.errors import ConfigError, DataError, RunError, RunStopped
 from unet3d.inference.decision import Decision, make_decision
+from unet3d.inference.dicom_seg import SUFFIX as DICOM_SUFFIX
+from unet3d.inference.dicom_seg import check_dicom_seg, write_dicom_seg
 from unet3d.inference.ensemble import Ensemble
 from unet3d.inference.label_maps import code_type, encode, labels_of, postprocess_codes
 from unet3d.inference.maps import ProbabilityMaps, UncertaintyMaps, Watcher
@@ -39,6 +42,7 @@ from unet3d.preprocessing.geometry import restore
 from unet3d.preprocessing.scales import scaled
 
 log = logging.getLogger(__name__)
+DICOM_SEG = "dicom_seg"  # PredictConfig.format
 
 
 def predict(settings: PredictConfig, ensemble: Ensemble) -> list[Path]:
@@ -57,6 +61,7 @@ def predict(settings: PredictConfig, ensemble: Ensemble) -> list[Path]:
     )
     scans = find_scans(settings.input, len(described.channels))
     targets = _outputs(settings, scans)
+    check_format(settings.format, scans)
     start_tensorflow(settings.threads)
     networks = load_ensemble(
         ensemble.runs,
@@ -69,7 +74,12 @@ def predict(settings: PredictConfig, ensemble: Ensemble) -> list[Path]:
     for scan, path in zip(scans, targets, strict=True):
         start = time.perf_counter()
         try:
-            _segment(networks, scan, path, settings, decision)
+            labels = _segment(networks, scan, path, settings, decision)
+            if settings.format == DICOM_SEG:
+                runs = ",".join(ensemble.runs)
+                write_dicom_seg(path, labels, scan.files[0], described.labels, runs)
+            else:
+                write_segmentation(path, labels, scan.files[0])
         except DataError as error:
             if len(scans) == 1:
                 raise
@@ -91,8 +101,8 @@ def _segment(
     path: Path,
     settings: PredictConfig,
     decision: Decision,
-) -> None:
-    """Write the segmentation of a scan to `path`, and beside it the maps that were asked for."""
+) -> np.ndarray:
+    """The segmentation of a scan; beside `path`, the maps that were asked for are written."""
     maps: dict[str, ProbabilityMaps | UncertaintyMaps] = {}
 
     def watch(prepared: PreparedScan) -> Sequence[Watcher]:
@@ -105,20 +115,29 @@ def _segment(
     labels = segment_scan(networks, scan, settings.overlap, settings.tta, decision, watch)
     for folder, values in maps.items():
         values.write(path.parent / folder, stem(path), scan)
-    write_segmentation(path, labels, scan.files[0])
+    return labels
 
 
 def _outputs(settings: PredictConfig, scans: Sequence[Scan]) -> list[Path]:
     """The output file of each scan. Raises ConfigError where output does not fit input."""
     output = Path(settings.output)
-    is_file = output.name.endswith((".nii.gz", ".nii"))
+    suffix = DICOM_SUFFIX if settings.format == DICOM_SEG else ".nii.gz"
+    is_file = output.name.endswith((".nii.gz", ".nii", DICOM_SUFFIX))
+    endings = DICOM_SUFFIX if settings.format == DICOM_SEG else (".nii.gz", ".nii")
+    if is_file and not output.name.endswith(endings):
+        other = "nifti" if settings.format == DICOM_SEG else DICOM_SEG
+        raise ConfigError(
+            f"output: {output} does not fit format={settings.format}; type format={other}, or name "
+            f"a {suffix} file"
+        )
     if is_file and os.path.isdir(output):
         raise ConfigError(f"output: {output} is a folder; name a file, or another folder")
-    if is_file and input_paths(settings.input)[0].is_dir():
+    given = input_paths(settings.input)[0]
+    if is_file and given.is_dir() and not is_dicom_folder(given):
         raise ConfigError(f"output: {output} is one file, but input is a folder; name a folder")
     if not is_file and os.path.isfile(output):
-        raise ConfigError(f"output: {output} is neither a folder nor a .nii.gz file")
-    paths = [output] if is_file else [output / f"{scan.name}.nii.gz" for scan in scans]
+        raise ConfigError(f"output: {output} is neither a folder nor a {suffix} file")
+    paths = [output] if is_file else [output / f"{scan.name}{suffix}" for scan in scans]
     for path in paths:
         if any(path.resolve() == file.resolve() for scan in scans for file in scan.files):
             raise ConfigError(f"output: {path} is the scan itself; choose another path")
@@ -133,6 +152,19 @@ def _outputs(settings: PredictConfig, scans: Sequence[Scan]) -> list[Path]:
             )
         names[same] = path
     return paths
+
+
+def check_format(name: str, scans: Sequence[Scan]) -> None:
+    """ConfigError where the scans cannot be segmented into files of this format."""
+    if name != DICOM_SEG:
+        return
+    check_dicom_seg()
+    others = [scan.files[0] for scan in scans if not scan.files[0].is_dir()]
+    if others:
+        raise ConfigError(
+            f"format: dicom_seg is not possible for {others[0]}; it refers to a DICOM series, so "
+            "input must be the folder of one, or a folder of such folders"
+        )
 
 
 def _check_writable(folder: Path) -> bool:

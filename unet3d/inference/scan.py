@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +13,17 @@ import numpy as np
 
 from unet3d.config.command_line import expand_home
 from unet3d.config.schema import DataConfig
+from unet3d.datasets.dicom import is_dicom_folder, read_series
 from unet3d.datasets.grids import check_same_grid
 from unet3d.datasets.image_files import NIFTI_SUFFIXES, without_suffix
 from unet3d.datasets.nifti import Header
-from unet3d.datasets.volumes import read_header, read_scan, sequences
+from unet3d.datasets.volumes import read_scan, scan_header, sequences
 from unet3d.errors import DataError
 from unet3d.preprocessing.case import standard_image, stored_spacing
 from unet3d.preprocessing.geometry import Geometry
 
 STEPS = 2**15  # of a share in a file of 16 bits; a power of 2, so that 1 stays 1
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,20 @@ def find_scans(given: str, channels: int) -> list[Scan]:
 
     In a folder each file is a case, unless the network has several `channels`: then files of one
     stem that end in _0000, _0001, ... and are as many are the sequences of a case, as in nnU-Net.
-    Raises DataError where there are none, or where two would have the same name.
+    A folder with a DICOM series is a file in this sense. Raises DataError where there are none, or
+    where two would have the same name.
     """
     paths = input_paths(given)
-    if len(paths) > 1 or paths[0].is_file():
+    if len(paths) > 1 or paths[0].is_file() or is_dicom_folder(paths[0]):
         return [Scan(stem(paths[0]), tuple(paths))]
     try:
         found = sorted(paths[0].iterdir())
     except OSError as error:
         raise DataError(f"input: {paths[0]} cannot be read ({error.strerror})") from error
     files = [path for path in found if without_suffix(path.name) is not None]
+    files = files or [path for path in found if is_dicom_folder(path)]
     if not files:
-        raise DataError(f"input: {paths[0]} contains no .nii.gz or .nii file")
+        raise DataError(f"input: {paths[0]} contains no .nii.gz or .nii file, and no DICOM series")
     scans: dict[str, Scan] = {}
     for scan in _grouped(files, channels):
         if scan.name in scans:
@@ -108,7 +113,7 @@ def input_paths(given: str) -> list[Path]:
     missing = [path for path in paths if not os.path.exists(path)]
     if missing or not paths:
         raise DataError(f"input: {missing[0] if missing else repr(given)} does not exist")
-    folders = [path for path in paths if path.is_dir()]
+    folders = [path for path in paths if path.is_dir() and not is_dicom_folder(path)]
     if folders and len(paths) > 1:
         raise DataError(f"input: {folders[0]} is a folder; name files, or one folder alone")
     return paths
@@ -121,8 +126,11 @@ def _unquoted(part: str) -> str:
 
 
 def stem(path: Path) -> str:
-    """A file's name without .nii.gz or another image's ending. Raises DataError for any other."""
-    name = without_suffix(path.name)
+    """A file's name without .nii.gz or another image's ending, or that of a DICOM folder.
+
+    Raises DataError for any other file.
+    """
+    name = path.resolve().name if path.is_dir() else without_suffix(path.name)
     if name is None:
         raise DataError(f"{path}: not a .nii.gz or .nii file")
     return name
@@ -140,9 +148,23 @@ def prepare_scan(scan: Scan, data: DataConfig, names: Sequence[str]) -> Prepared
             f"{scan.files[0]}: {len(channels)} sequences, but the network was trained on "
             f"{len(names)}: {', '.join(names)}"
         )
+    _mention_modality(scan, data)
     image, _, geometry, _ = standard_image(scan.files[0], channels, data, tuple(names))
     spacing = stored_spacing(geometry, image.shape[:3])
     return PreparedScan(image, spacing, geometry)
+
+
+def _mention_modality(scan: Scan, data: DataConfig) -> None:
+    """Warn where a DICOM series says that it is no CT, and the network scales its values as CT."""
+    methods = data.normalize if isinstance(data.normalize, list) else []
+    for path, method in zip(scan.files, methods, strict=False):
+        if method == "ct" and path.is_dir() and (found := read_series(path).modality) != "CT":
+            log.warning(
+                "%s: its modality is %s, but the network takes its values as Hounsfield units of "
+                "CT",
+                path,
+                found or "not stated",
+            )
 
 
 def _channels(scan: Scan, geometry: str) -> list[tuple[np.ndarray, Header]]:
@@ -178,10 +200,10 @@ def write_volume(path: Path, voxels: np.ndarray, like: Path, slope: float = 1.0)
     """Write voxels (x, y, z) on the grid of the file `like`; slope: what one of their units is."""
     import nibabel
 
-    if like.name.endswith(NIFTI_SUFFIXES):
+    if like.name.endswith(NIFTI_SUFFIXES) and not like.is_dir():
         image = _image_like(voxels, like, slope)
     else:
-        image = nibabel.Nifti1Image(voxels, read_header(like).affine)
+        image = nibabel.Nifti1Image(voxels, scan_header(like).affine)
         image.header.set_slope_inter(slope, 0)
     suffix = ".nii" if path.name.endswith(".nii") else ".nii.gz"
     temporary = path.with_name(f".{path.name}.part{suffix}")

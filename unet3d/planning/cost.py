@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -10,6 +10,7 @@ import keras
 
 from unet3d.errors import ConfigError
 from unet3d.models.depthwise import DepthwiseConv3D
+from unet3d.models.recompute import blocks_of
 from unet3d.planning.step_cost import Cost
 
 FLOAT32_BYTES = 4
@@ -20,11 +21,13 @@ def training_cost(
     patch_shape: Sequence[int],
     batch_size: int = 1,
     slots: int = 2,
+    recompute: bool = False,
 ) -> Cost:
     """The cost of training `model`, a functional Keras model, on patches of `patch_shape` voxels.
 
     Values count as float32, see `unet3d.planning.patch.step_cost` for mixed precision.
-    slots: float32 values the optimizer keeps per weight (Adam 2, SGD with momentum 1). Raises
+    slots: float32 values the optimizer keeps per weight (Adam 2, SGD with momentum 1). recompute:
+    whether only what lies between blocks is kept, and the features of one block at a time. Raises
     ConfigError for a network whose layers hold what cannot be counted.
     """
     uncounted = what_is_not_counted(model)
@@ -35,20 +38,32 @@ def training_cost(
         )
     operations = _operations(model)
     shapes = _output_shapes(model, operations, patch_shape)
-    flops, sizes = 0, []
+    flops, size_of = 0, {}
     for operation in operations:
         output = shapes[id(operation.output)]
         flops += layer_flops(operation, shapes, output)
-        sizes.append(prod(output) * FLOAT32_BYTES * batch_size)
+        size_of[id(operation.output)] = prod(output) * FLOAT32_BYTES * batch_size
+    sizes = list(size_of.values())
+    activations = _kept_of_blocks(model, size_of) if recompute else sum(sizes)
     trainable = sum(prod(weight.shape) for weight in model.trainable_weights)
     parameters = model.count_params()
     state = parameters * FLOAT32_BYTES + trainable * FLOAT32_BYTES * (1 + slots)
     return Cost(
         parameters=parameters,
         flops=flops,
-        activation_bytes=sum(sizes),
-        training_bytes=state + sum(sizes) + sum(sorted(sizes)[-2:]),
+        activation_bytes=activations,
+        training_bytes=state + activations + sum(sorted(sizes)[-2:]),
     )
+
+
+def _kept_of_blocks(model: keras.Model, sizes: Mapping[int, int]) -> int:
+    """Bytes between the blocks, and within the largest of them. sizes: by the tensor's id."""
+    between, within = 0, [0]
+    for block in blocks_of(model):
+        outputs = sum(sizes[id(output)] for output in block.outputs)
+        between += outputs
+        within.append(sum(sizes[id(layer.output)] for layer in block.layers) - outputs)
+    return between + max(within)
 
 
 def what_is_not_counted(model: keras.Model) -> str:

@@ -46,4 +46,7 @@ def _build_and_count(
 
         config = ModelConfig(**json.loads(settings))
         model = build_model(config, channels=channels, outputs=outputs, seed=0)
-        return training_cost(model, shape, 1), training_cost(model, shape, 2)
+        one, two = (
+            training_cost(model, shape, batch, recompute=config.recompute) for batch in (1, 2)
+        )
+        return one, two

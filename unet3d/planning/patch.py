@@ -59,7 +59,7 @@ def step_cost(config: Config, model: Any, patch: Sequence[int], batch: int) -> C
     """
     from unet3d.planning.cost import training_cost
 
-    return training_cost(model, patch, batch)
+    return training_cost(model, patch, batch, recompute=config.model.recompute)
 
 
 def stored_volume(store: Store, train: Sequence[str]) -> tuple[tuple[int, ...], list[float]]:

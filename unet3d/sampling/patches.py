@@ -233,7 +233,8 @@ def make_stream(
     """The stream of the training cases; data.patch=null takes whole volumes, padded to one shape.
 
     Raises ConfigError for a patch that the network's stride does not divide, or that is larger than
-    the largest volume, and for shares or weights that do not fit the data set.
+    the largest volume without data.pad_to_patch, and for shares or weights that do not fit the data
+    set.
     """
     largest = [max(store.cases[c].shape[axis] for c in cases) for axis in range(3)]
     padded = [-(-size // step) * step for size, step in zip(largest, stride, strict=True)]
@@ -241,10 +242,11 @@ def make_stream(
     if any(size % step for size, step in zip(patch, stride, strict=True)):
         step = stride[0] if len(set(stride)) == 1 else list(stride)
         raise ConfigError(f"data.patch: {patch} is not divisible by {step}, the network's stride")
-    if any(size > limit for size, limit in zip(patch, padded, strict=True)):
+    larger = any(size > limit for size, limit in zip(patch, padded, strict=True))
+    if larger and not data.pad_to_patch:
         raise ConfigError(
             f"data.patch: {patch} is larger than the volumes, {largest} after cropping; "
-            f"the largest patch is {padded}"
+            f"the largest patch is {padded}, or type data.pad_to_patch=true to fill it up with 0"
         )
     check_shares_of_labels(data.foreground_shares, store.labels)
     if steps_per_epoch is None:

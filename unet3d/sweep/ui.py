@@ -59,7 +59,7 @@ def _page(config: Config, settings: UiConfig) -> str:
     try:
         if folder is None:
             mark_as_training(client, client.get_experiment(experiment))
-            show_columns(client, experiment, ALL, ())
+            show_columns(client, experiment, ALL)
             return runs_page(experiment, ALL)
         runs = recorded_runs(folder.trials())
         if not runs:
@@ -67,7 +67,8 @@ def _page(config: Config, settings: UiConfig) -> str:
         experiment = client.get_run(runs[0]).info.experiment_id
         mark_as_training(client, client.get_experiment(experiment))
         view = f"sweep-{settings.sweep}"
-        show_columns(client, experiment, view, folder.facts().swept)
+        facts = folder.facts()
+        show_columns(client, experiment, view, facts.swept, facts.run_id)
         return (
             compare_page(runs, experiment)
             if settings.page == "compare"

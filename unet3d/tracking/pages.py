@@ -15,6 +15,7 @@ from unet3d.tracking.keys import mlflow_key
 # The experiment holds trainings: MLflow then opens it on its runs, not on its pages for GenAI.
 EXPERIMENT_TAGS: Mapping[str, str] = {"mlflow.experimentKind": "custom_model_development"}
 TRAINING = "workflowType=machine_learning"  # the same, for a browser that remembers otherwise
+DICE = "metrics.`val/dice`"
 VIEW_TAG = "mlflow.sharedViewState."  # a view of the table of runs, by the key that follows
 
 
@@ -29,13 +30,19 @@ def runs_page(experiment: str, view: str) -> str:
     return f"#/experiments/{experiment}/runs?viewStateShareKey={quote(view)}&{TRAINING}"
 
 
-def show_columns(client: Any, experiment: str, view: str, swept: Iterable[str]) -> None:
-    """Keep a view of the table of runs: val/dice first, then what was swept; newest runs first.
+def show_columns(
+    client: Any, experiment: str, view: str, swept: Iterable[str] = (), parent: str | None = None
+) -> None:
+    """Keep a view of the table of runs: val/dice first, then what was swept.
 
-    swept: keys of settings. A tag of the experiment holds it, as MLflow's own button Share does.
+    swept: keys of settings. parent: of the runs that are shown, best first; None: all, newest
+    first. A tag of the experiment holds the view, as MLflow's own button Share does.
     """
-    columns = ["metrics.`val/dice`", *(f"params.`{mlflow_key(name)}`" for name in swept)]
-    state = {"selectedColumns": columns}
+    columns = [DICE, *(f"params.`{mlflow_key(name)}`" for name in swept)]
+    state: dict[str, Any] = {"selectedColumns": columns}
+    if parent is not None:
+        state["searchFilter"] = f"tags.`mlflow.parentRunId` = '{parent}'"
+        state |= {"orderByKey": DICE, "orderByAsc": False}
     client.set_experiment_tag(experiment, VIEW_TAG + view, json.dumps(state))
 
 

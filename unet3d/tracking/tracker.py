@@ -1,4 +1,4 @@
-"""What a training records itself by, and the one that records nothing."""
+"""Where a training records itself, whatever keeps it."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +12,7 @@ from unet3d.config.schema import Config
 from unet3d.distributed.all_reduce import all_reduce, sum_over_replicas
 from unet3d.losses import make_loss
 from unet3d.metrics import batch_dice_counts
+from unet3d.models.recompute import recomputed
 from unet3d.sampling.targets import Targets
 from unet3d.training.gradients import Gradients, accumulate, all_finite, clip, unscale
 from unet3d.training.measurements import Measurements
@@ -38,11 +40,12 @@ def make_train_step(
     weights = model.trainable_variables
     replicas = strategy.num_replicas_in_sync
     statistics = moving_statistics(model)
+    call = recomputed(model) if config.model.recompute else partial(model, training=True)
 
     def forward_backward(images: Any, labels: Any) -> tuple[Gradients, Any, Any]:
         truth = tf.gather(targets_of_label, labels)
         with tf.GradientTape() as tape:
-            logits = model(images, training=True)
+            logits = call(images)
             loss = tf.reduce_sum(loss_of(truth, logits)) / config.batch_size
             scaled_loss = loss * scale.factor.value if scale else loss
         grads = tape.gradient(scaled_loss, [weight.value for weight in weights])

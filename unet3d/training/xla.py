@@ -33,6 +33,8 @@ def uses_xla(config: Config, steps: int, replicas: int) -> bool:
         return config.xla == "on"
     if not machine.opened_gpus() or synchronized or config.deterministic or steps < WORTH_STEPS:
         return False
+    if config.model.recompute:  # XLA may find the second computation to be that of the first
+        return False
     return _compiles()
 
 

@@ -22,7 +22,7 @@ from unet3d.config.schema import as_dict
 from unet3d.sweep.format import shown
 from unet3d.sweep.report.parameters import Parameter, importance
 from unet3d.sweep.report.report import report_again, write_report
-from unet3d.sweep.report.results import read_results
+from unet3d.sweep.report.results import note, print_results, read_results
 from unet3d.sweep.sweep_folder import SweepFolder
 from unet3d.tracking.connection import connect
 
@@ -109,6 +109,26 @@ def test_the_table_tells_every_trial_best_first(search: Path) -> None:
     assert pruned[4:9] == ["pruned", "0.1200", "2", "2", "1:02:03"]
     assert failed[4:8] == ["failed", "-", "-", "0"]
     assert failed[9] == "3" and failed[11] == "OSError: no space <left>"
+
+
+def test_a_metric_of_the_users_own_has_a_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the best epoch, in every table; not its values for the outputs, nor ours."""
+    sweep = write_sweep(tmp_path, "own")
+    for number in range(2):
+        epochs = write_trial(sweep, number, {"lr": f"1e-{number}"}, [0.1, 0.5, 0.2]) / "epochs"
+        own = '"val/ml": 7.25, "val/ml_core": 3.5, "val/dice_core": 0.1, "val/dice"'
+        lines = epochs.read_text().splitlines(keepends=True)
+        lines[1] = lines[1].replace('"val/dice"', own if number else '"val/dice"')
+        epochs.write_text("".join(lines))
+    table = Rows(page_of(sweep))
+    assert table.rows[0][2:6] == ["state", "best val/dice", "val/ml", "best epoch"]
+    assert [row[4] for row in table.rows[1:]] == ["-", "7.2500"]
+    records = read_results(SweepFolder(sweep))
+    print_results(records)
+    assert "val/ml " in (shown_table := capsys.readouterr().out) and "7.2500" in shown_table
+    assert "| trial | settings | state | val/dice | val/ml | best epoch |" in note(records, "0")
 
 
 def test_the_page_stands_alone_and_tells_the_sweep(search: Path) -> None:

@@ -96,10 +96,18 @@ class PredictConfig:
     run: Optional[str] = setting(None, "id of a run, or several as a,b,c for their mean", RUN_IDS)
     input: str = setting(
         MISSING,
-        "a scan, the files of its sequences as a,b,c,d or [a,b,c,d], or a folder of scans",
+        "a scan, the files of its sequences as a,b,c,d or [a,b,c,d], or a folder of scans; the "
+        "folder of a DICOM series is a scan, too",
         path=True,
     )
-    output: str = setting(MISSING, "a .nii.gz file, or a folder if the input is one", path=True)
+    output: str = setting(
+        MISSING, "a .nii.gz file (or .dcm), or a folder if the input is one", path=True
+    )
+    format: str = setting(
+        "nifti",
+        "nifti: .nii.gz on the grid of the scan; dicom_seg: DICOM-SEG of a DICOM series",
+        one_of("nifti", "dicom_seg"),
+    )
     tta: bool = setting(False, "mean over the 8 flips")
     overlap: float = setting(0.5, "share of a window that the next one overlaps", BELOW_1)
     batch_size: int = setting(1, "windows in a forward pass", AT_LEAST_1)
@@ -318,7 +326,7 @@ class CleanConfig:
 class ViewConfig:
     """`unet3d view`: a picture, an animated GIF and a page of one segmented case."""
 
-    image: str = setting(MISSING, "a scan", path=True)
+    image: str = setting(MISSING, "a scan, or the folder of a DICOM series", path=True)
     pred: str = setting(MISSING, "its segmentation", path=True)
     truth: Optional[str] = setting(None, "its label file", path=True)
     regions: Any = setting("labels", "labels for each alone, brats, msd_brain, or {name: [values]}")

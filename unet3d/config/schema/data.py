@@ -219,3 +219,9 @@ class DataConfig:
         newer=True,
         path=True,
     )
+    pad_to_patch: bool = setting(
+        False,
+        "whether data.patch may be larger than all volumes, which then lie amid zeros; false: that "
+        "is refused, as it is most often a slip that costs time",
+        newer=True,
+    )

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from omegaconf import MISSING
 
 from unet3d.config.allowed import AT_LEAST_1, BELOW_1, BLOCKS, PATTERN, TARGET, one_of, within
-from unet3d.config.setting import setting
+from unet3d.config.setting import NO_EFFECT, setting
 
 Sizes = tuple[int, int, int]  # along x, y and z
 
@@ -68,6 +68,14 @@ class ModelConfig:
         [1, 3, 4, 6],
         "resenc: residual blocks of each level; the last number is that of all below",
         BLOCKS,
+        newer=True,
+    )
+    recompute: bool = setting(
+        False,
+        "keep only what lies between blocks, and compute a block's features again in the backward "
+        "pass: about half of the memory, a third more time, the same gradients; not with batch "
+        "norm or dropout",
+        effect=NO_EFFECT,
         newer=True,
     )
     freeze: Optional[str] = setting(

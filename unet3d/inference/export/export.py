@@ -12,6 +12,7 @@ from unet3d.config.schema import ExportConfig
 from unet3d.errors import ConfigError, RunError
 from unet3d.files import publish, temporary_folder, write_text
 from unet3d.inference.ensemble import Ensemble
+from unet3d.inference.export.model_card import CARD, model_card
 from unet3d.inference.network import (
     ABOUT,
     TrainedNetwork,
@@ -70,6 +71,8 @@ def export(settings: ExportConfig, ensemble: Ensemble | None = None) -> Path:
             for name in _chosen(settings):
                 _write_format(name, trained, settings, new)
             write_text(new / ABOUT, json.dumps(about(trained), indent=1))
+            if ensemble is None:  # a card describes one training
+                write_text(new / CARD, _card(trained, settings))
             if not publish(new, output):
                 raise ConfigError(f"output: {output} was created meanwhile; name a new folder")
     except OSError as error:
@@ -88,6 +91,13 @@ def _joined(ensemble: Ensemble, output_dir: str) -> TrainedNetwork:
 
     networks = load_ensemble(ensemble.runs, output_dir, 1, "float32", ensemble.weight_of)
     return joined(networks, ensemble.typed)
+
+
+def _card(trained: TrainedNetwork, settings: ExportConfig) -> str:
+    from unet3d.models import network_name
+
+    run = run_files(_run(settings), settings.output_dir)
+    return model_card(trained.config, about(trained), run, network_name(trained.config.model))
 
 
 def _chosen(settings: ExportConfig) -> tuple[str, ...]:

@@ -15,11 +15,12 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 from unet3d.errors import DataError
+from unet3d.inference.allowed_folders import check_allowed
 from unet3d.inference.decision import plain_decision
 from unet3d.inference.label_maps import labels_of
 from unet3d.inference.network import TrainedNetwork, read_trained
 from unet3d.inference.predict import predict_codes, segment_scan
-from unet3d.inference.scan import find_scans
+from unet3d.inference.scan import find_scans, input_paths
 
 OVERLAP = 0.5  # of neighbouring windows, as in unet3d predict
 
@@ -57,9 +58,11 @@ class SegmentationModel(PythonModel):
         return [self._segment(path, overlap, tta) for path in paths]
 
     def _segment(self, path: str, overlap: float, tta: bool) -> np.ndarray:
+        check_allowed(input_paths(path))
         scans = find_scans(path, len(self.trained.channels))
         if len(scans) != 1:
             raise DataError(f"input: {path} holds {len(scans)} scans; name one per row")
+        check_allowed(scans[0].files)
         decision = plain_decision(self.trained.targets)
         return segment_scan([self.trained], scans[0], overlap, tta, decision)
 

@@ -11,7 +11,7 @@ from unet3d.html import render
 from unet3d.sweep.format import clock, last_line, number_or_dash, shown
 from unet3d.sweep.report.configuration_table import HEADINGS, cells
 from unet3d.sweep.report.parameters import MISSING, best_of, parameter_names, shown_name
-from unet3d.sweep.report.results import counted
+from unet3d.sweep.report.results import at_best, counted, own_metrics
 from unet3d.sweep.sweep_folder import TrialRecord
 from unet3d.sweep.verdict import Verdict
 
@@ -52,7 +52,7 @@ def page(
     verdict: Verdict | None = None,
 ) -> str:
     """The HTML of a sweep; results: the best first; said: sentences on what it took."""
-    names = parameter_names(results)
+    names, own = parameter_names(results), own_metrics(results)
     return render(
         "sweep/report/report.html",
         name=name,
@@ -64,8 +64,8 @@ def page(
         method=[_plus_minus(line) for line in verdict.method] if verdict else [],
         configuration_headings=HEADINGS,
         configurations=_configurations(verdict),
-        headings=_headings(names),
-        rows=[_row(result, names) for result in results],
+        headings=_headings(names, own),
+        rows=[_row(result, names, own) for result in results],
         pictures=pictures,
         said=said,
     )
@@ -101,12 +101,12 @@ def _plus_minus(text: str) -> str:
     return text.replace("+-", "±")
 
 
-def _headings(names: Sequence[str]) -> list[str]:
-    results = ["state", "best val/dice", "best epoch", "epochs", "time"]
+def _headings(names: Sequence[str], own: Sequence[str]) -> list[str]:
+    results = ["state", "best val/dice", *own, "best epoch", "epochs", "time"]
     return ["trial", *names, *results, "attempts", "run id", "error"]
 
 
-def _row(result: TrialRecord, names: Sequence[str]) -> list[Cell]:
+def _row(result: TrialRecord, names: Sequence[str], own: Sequence[str]) -> list[Cell]:
     ended, best = result.result, best_of(result)
     error = last_line(ended.error)
     short = error if len(error) <= ERROR_LENGTH else f"{error[: ERROR_LENGTH - 1]}…"
@@ -114,7 +114,8 @@ def _row(result: TrialRecord, names: Sequence[str]) -> list[Cell]:
         Cell(str(result.number), kind="number"),
         *(_value(result.swept.get(name, MISSING)) for name in names),
         Cell(ended.state, kind=f"state {ended.state}"),
-        Cell(number_or_dash(best), key=MISSING if best is None else repr(best), kind="number"),
+        _number(best),
+        *map(_number, at_best(result, own)),
         Cell(str(ended.best_epoch) if best is not None else MISSING, kind="number"),
         Cell(str(ended.epochs), kind="number"),
         Cell(clock(ended.seconds), key=repr(ended.seconds), kind="number"),
@@ -122,6 +123,11 @@ def _row(result: TrialRecord, names: Sequence[str]) -> list[Cell]:
         Cell(ended.run_id[:8], key=ended.run_id, kind="id", title=ended.run_id),
         Cell(short, kind="error", title=error if short != error else ""),
     ]
+
+
+def _number(value: float | None) -> Cell:
+    key = MISSING if value is None else repr(value)
+    return Cell(number_or_dash(value), key=key, kind="number")
 
 
 def _value(value: str) -> Cell:

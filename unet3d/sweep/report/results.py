@@ -72,7 +72,8 @@ def own_metrics(records: Iterable[TrialRecord]) -> list[str]:
     return sorted(k for k in own if not any(k.startswith(f"{other}_") for other in own))
 
 
-def _at_best(record: TrialRecord, keys: Iterable[str]) -> list[float | None]:
+def at_best(record: TrialRecord, keys: Iterable[str]) -> list[float | None]:
+    """The values of these metrics in the best epoch; None where it has none."""
     epochs = [e["metrics"] for e in record.epochs if e["epoch"] == record.result.best_epoch]
     return [epochs[0].get(key) if epochs else None for key in keys]
 
@@ -113,7 +114,7 @@ def print_results(records: list[TrialRecord]) -> None:
             record.name,
             result.state,
             number_or_dash(result.best),
-            *(number_or_dash(value) for value in _at_best(record, own)),
+            *(number_or_dash(value) for value in at_best(record, own)),
             f"{result.best_epoch} of {result.epochs}",
             clock(result.seconds),
             str(result.attempts),
@@ -147,7 +148,7 @@ def note(records: list[TrialRecord], experiment: str, found: Sequence[str] = ())
     lines += [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
     for record in records:
         result = record.result
-        values = [number_or_dash(value) for value in (result.best, *_at_best(record, own))]
+        values = [number_or_dash(value) for value in (result.best, *at_best(record, own))]
         cells = [str(record.number), record.name, result.state, *values]
         lines.append(f"| {' | '.join(cells)} | {result.best_epoch} of {result.epochs} |")
     if records and records[0].result.best is not None:
