@@ -11,7 +11,8 @@ from unet3d.config.schema import SweepConfig
 from unet3d.errors import ConfigError, RunError
 from unet3d.sweep.configurations import configurations, find_ensemble, repeated
 from unet3d.sweep.report.report import write_report
-from unet3d.sweep.sweep_folder import SweepFolder
+from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord
+from unet3d.sweep.trial import TrialResult
 
 
 @pytest.fixture
@@ -76,6 +77,16 @@ def test_another_configuration_is_chosen_by_name(
     assert "2 of 3 trials of lr=1e-2 have finished" in caplog.text
     with pytest.raises(RunError, match="lr=1 is not in folds, which has: lr=1e-3; lr=1e-2"):
         find_ensemble(str(folds.parents[1]), "folds", "lr=1")
+
+
+def test_a_configuration_is_called_as_it_was_typed_or_as_it_is_shown() -> None:
+    """The table shows norm=group where model.norm=group was typed; both name it."""
+    swept = {"lr": "1e-3", "model.norm": "group", "data.fold": "0"}
+    trial = TrialRecord(0, "lr=1e-3, norm=group", swept, "", TrialResult("finished"), [])
+    (one,) = configurations([trial])
+    assert one.name == "lr=1e-3, norm=group"
+    assert one.is_called("lr=1e-3,norm=group") and one.is_called("lr=1e-3,model.norm=group")
+    assert not one.is_called("lr=1e-3") and not one.is_called("norm=group,lr=1e-3,x=1")
 
 
 def test_the_report_tells_the_configurations(folds: Path) -> None:

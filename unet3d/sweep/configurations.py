@@ -48,6 +48,11 @@ class Configuration:
         """Of `values`, which must be there."""
         return mean(self.values)
 
+    def is_called(self, wanted: str) -> bool:
+        """Whether a user means this one: by its name, or with the settings' full keys."""
+        typed = (f"{key}={text}" for key, text in own_settings(self.trials[0].swept).items())
+        return wanted.replace(" ", "") in {self.name.replace(" ", ""), ",".join(typed)}
+
     def __str__(self) -> str:
         """As in "lr=0.001: val/dice 0.8420, deviation 0.0060, of 5 trials"."""
         values, count = self.values, len(self.trials)
@@ -172,19 +177,18 @@ def find_ensemble(output_dir: str, name: str, wanted: str | None = None) -> Ense
     """The finished runs of a sweep's configuration, together.
 
     wanted: as `Configuration.name`, or `ensemble` for what `unet3d ensemble` has chosen; None: the
-    one with the highest mean val/dice. Warns of trials
-    that have not finished. Raises RunError for a sweep or configuration that is not there, or has
-    no finished trial.
+    one with the highest mean val/dice. Warns of trials that have not finished. Raises RunError for
+    a sweep or configuration that is not there, or has no finished trial.
     """
     sweep = find_sweep(output_dir, name)
     if wanted == KEPT:
         return read_ensemble(sweep)
     found = configurations(sweep.trials())
-    if wanted is not None and not any(_same(one.name, wanted) for one in found):
+    if wanted is not None and not any(one.is_called(wanted) for one in found):
         names = "; ".join(one.name.replace(", ", ",") for one in found)
         raise RunError(f"configuration: {wanted} is not in {name}, which has: {names}")
     for one in found:
-        if wanted is None or _same(one.name, wanted):
+        if wanted is None or one.is_called(wanted):
             break
     else:
         one = Configuration("all", ())
@@ -209,10 +213,6 @@ def find_ensemble(output_dir: str, name: str, wanted: str | None = None) -> Ense
         sweep.facts().run_id,
         folds=any(FOLD in trial.swept for trial in one.trials),
     )
-
-
-def _same(name: str, wanted: str) -> bool:
-    return name.replace(" ", "") == wanted.replace(" ", "")
 
 
 def _folder_name(configuration: str) -> str:
