@@ -27,6 +27,12 @@ PLOT = """
 const plot = document.querySelector('.js-plotly-plot');
 return plot.data[0].dimensions.map(axis => [axis.label, axis.values]);
 """
+# The list is drawn as far as it can be seen; its last line is brought into view for more of it.
+METRICS = """
+const links = [...document.querySelectorAll('a[title="Plot chart"]')];
+links.at(-1)?.scrollIntoView();
+return links.map(link => link.textContent.trim());
+"""
 PIXELS = """
 const lines = document.querySelector('.js-plotly-plot canvas.gl-canvas-focus');
 const copy = document.createElement('canvas');
@@ -221,7 +227,7 @@ def test_compare_shows_what_differs_and_what_came_of_it(tmp_path: Path, sweep: S
         pairs = zip(settings["lr"], settings["model.norm"], strict=True)
         assert names == [f"lr={lr}, norm={norm}" for lr, norm in pairs]
         assert sorted(names) == TRIALS
-        page.exists('//a[@title="Plot chart"][normalize-space()="val/dice"]')
+        page.until(lambda driver: "val/dice" in driver.execute_script(METRICS), "val/dice is listed")
         axes = plotted(page)
         assert axes["lr"] == [float(lr) for lr in settings["lr"]]
         assert axes["val/dice"] == pytest.approx([sweep.dice[name] for name in names])

@@ -14,6 +14,7 @@ from tests.small import small_config
 from unet3d.config.schema import DataConfig, PredictConfig, ViewConfig
 from unet3d.errors import ConfigError, DataError
 from unet3d.inference.dicom_seg import write_dicom_seg
+from unet3d.inference.ensemble import ensemble_of
 from unet3d.inference.predict import check_format, predict
 from unet3d.inference.scan import Scan, find_scans, prepare_scan, write_segmentation
 from unet3d.training.run import run_training
@@ -126,7 +127,8 @@ def test_a_series_is_segmented_as_its_nifti_file(tmp_path: Path) -> None:
         (",".join(series), "dicom.nii.gz", "nifti"),
         (str(tmp_path / "dicom"), "segs", "dicom_seg"),
     ):
-        predict(PredictConfig(input=given, output=str(tmp_path / output), format=kind, **base))  # type: ignore[arg-type]
+        settings = PredictConfig(input=given, output=str(tmp_path / output), format=kind, **base)  # type: ignore[arg-type]
+        predict(settings, ensemble_of([run.name], str(tmp_path)))
     expected = nibabel.load(tmp_path / "nifti.nii.gz")
     found = nibabel.load(tmp_path / "dicom.nii.gz")
     np.testing.assert_array_equal(found.dataobj, expected.dataobj)
@@ -134,6 +136,7 @@ def test_a_series_is_segmented_as_its_nifti_file(tmp_path: Path) -> None:
     again = read_back(tmp_path / "segs" / "s.dcm")[0]
     assert np.count_nonzero(again) == np.count_nonzero(expected.dataobj)
     with pytest.raises(ConfigError, match="seg.dcm does not fit format=nifti; type"):
-        predict(PredictConfig(input=series[0], output=str(tmp_path / "seg.dcm"), **base))  # type: ignore[arg-type]
+        settings = PredictConfig(input=series[0], output=str(tmp_path / "seg.dcm"), **base)  # type: ignore[arg-type]
+        predict(settings, ensemble_of([run.name], str(tmp_path)))
     folder = view(ViewConfig(image=series[0], pred=str(tmp_path / "dicom.nii.gz")))
     assert (folder / "view.html").is_file()
