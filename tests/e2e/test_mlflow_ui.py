@@ -227,7 +227,7 @@ def test_compare_shows_what_differs_and_what_came_of_it(tmp_path: Path, sweep: S
         pairs = zip(settings["lr"], settings["model.norm"], strict=True)
         assert names == [f"lr={lr}, norm={norm}" for lr, norm in pairs]
         assert sorted(names) == TRIALS
-        page.until(lambda driver: "val/dice" in driver.execute_script(METRICS), "val/dice is listed")
+        page.until(lambda driver: "val/dice" in driver.execute_script(METRICS), "val/dice is there")
         axes = plotted(page)
         assert axes["lr"] == [float(lr) for lr in settings["lr"]]
         assert axes["val/dice"] == pytest.approx([sweep.dice[name] for name in names])
