@@ -125,9 +125,10 @@ def close_trials(config: Config, folder: SweepFolder) -> None:
 
 def _runs(output_dir: Path) -> list[Listed]:
     paths = [path for path in (output_dir / "runs").glob("[!.]*") if path.is_dir()]
-    listed = [
-        _run(p) if RunFolder(p).config.exists() else _unclear(p, "config.yaml") for p in paths
-    ]
+    listed = []
+    for path in paths:
+        config = RunFolder(path).config
+        listed.append(_run(path) if config.exists() else _unclear(path, config.name))
     return sorted(listed, key=lambda one: one.written)
 
 
