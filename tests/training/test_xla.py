@@ -69,4 +69,4 @@ def test_auto_goes_without_what_does_not_compile(
 
     monkeypatch.setattr(xla.tf, "function", broken)
     assert not uses_xla(small_config(tmp_path), WORTH_STEPS, 1)
-    assert "cannot compile here (libdevice not found); the step goes" in caplog.text
+    assert "cannot compile here (InternalError: libdevice not found); the step goes" in caplog.text
