@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from unet3d.config.compose import stored_config
-from unet3d.config.schema import Config
+from unet3d.config.schema import Config, EnsembleConfig, EvaluateConfig, TuneConfig
 from unet3d.datasets.dataset import Case, Dataset
 from unet3d.datasets.read import read_dataset
 from unet3d.errors import ConfigError, RunError
 from unet3d.inference.ensemble import Ensemble
+from unet3d.inference.network import TrainedNetwork
 from unet3d.preprocessing.preprocess import preprocess
 from unet3d.preprocessing.store_key import case_identities, input_identity
 from unet3d.sampling.find_split import recorded_split
@@ -32,6 +33,17 @@ class HeldOut:
     cases: tuple[Case, ...]
     geometry: str
     weights: dict[str, int] = field(default_factory=dict)
+
+
+def load_group(
+    group: HeldOut, settings: EvaluateConfig | TuneConfig | EnsembleConfig
+) -> list[TrainedNetwork]:
+    """The networks of a group's runs, each with its weight in the mean."""
+    from unet3d.inference.predict import load_ensemble
+
+    return load_ensemble(
+        group.runs, settings.output_dir, settings.batch_size, settings.precision, group.weights
+    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from unet3d.config.schema import TuneConfig
 from unet3d.datasets.label_files import read_labels
-from unet3d.evaluation.held_out import HeldOut
+from unet3d.evaluation.held_out import HeldOut, load_group
 from unet3d.evaluation.thresholds import levels
 from unet3d.inference.maps import Watcher, probabilities
 from unet3d.inference.scan import PreparedScan, Scan
@@ -42,15 +42,9 @@ def segment_group(
 ) -> list[Segmented]:
     """Predict the cases of a group, and keep what their masks follow from in `folder`."""
     from unet3d.inference.decision import plain_decision
-    from unet3d.inference.predict import load_ensemble, segment_scan
+    from unet3d.inference.predict import segment_scan
 
-    networks = load_ensemble(
-        group.runs,
-        settings.output_dir,
-        settings.batch_size,
-        settings.precision,
-        group.weights,
-    )
+    networks = load_group(group, settings)
     found = []
     for case in group.cases:
         start = time.perf_counter()

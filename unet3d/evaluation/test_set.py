@@ -15,7 +15,7 @@ from unet3d.datasets.dataset import Dataset
 from unet3d.datasets.label_files import Regions, read_labels
 from unet3d.errors import RunError
 from unet3d.evaluation.calibration import Calibration
-from unet3d.evaluation.held_out import HeldOut, cases_of_test, cases_of_validation
+from unet3d.evaluation.held_out import HeldOut, cases_of_test, cases_of_validation, load_group
 from unet3d.evaluation.region_metrics import ScoreRow
 from unet3d.evaluation.score import Pair, score_all
 from unet3d.inference.decision import Decision, make_decision
@@ -89,17 +89,11 @@ def _segmented(
     settings: EvaluateConfig,
 ) -> Iterator[Pair]:
     """Yields each case once its segmentation is written to `folder`."""
-    from unet3d.inference.predict import load_ensemble, segment_scan
+    from unet3d.inference.predict import segment_scan
     from unet3d.inference.scan import Scan, write_segmentation
 
     for group in groups:
-        networks = load_ensemble(
-            group.runs,
-            settings.output_dir,
-            settings.batch_size,
-            settings.precision,
-            group.weights,
-        )
+        networks = load_group(group, settings)
         for case in group.cases:
             start = time.perf_counter()
             scan, label = Scan(case.id, group.dataset.images(case)), group.dataset.file(case.label)

@@ -184,14 +184,11 @@ def find_ensemble(output_dir: str, name: str, wanted: str | None = None) -> Ense
     if wanted == KEPT:
         return read_ensemble(sweep)
     found = configurations(sweep.trials())
-    if wanted is not None and not any(one.is_called(wanted) for one in found):
+    chosen = [one for one in found if wanted is None or one.is_called(wanted)]
+    if wanted is not None and not chosen:
         names = "; ".join(one.name.replace(", ", ",") for one in found)
         raise RunError(f"configuration: {wanted} is not in {name}, which has: {names}")
-    for one in found:
-        if wanted is None or one.is_called(wanted):
-            break
-    else:
-        one = Configuration("all", ())
+    one = chosen[0] if chosen else Configuration("all", ())
     runs = [trial.result.run_id for trial in one.trials if trial.result.state == "finished"]
     if not runs:
         of = f"configuration {wanted} of {name}" if wanted else name

@@ -24,6 +24,8 @@ from unet3d.config.allowed import (
 )
 from unet3d.config.setting import group, setting
 
+# Settings of several commands, each written once: a field belongs to one class.
+
 
 def _geometry() -> Any:
     """How exactly files must lie on each other; the same for each command that compares some."""
@@ -33,6 +35,40 @@ def _geometry() -> Any:
         "is enough",
         one_of("strict", "image"),
     )
+
+
+def _changed(cases: str = "cases") -> Any:
+    """What a command does about cases that are not those of a run any more."""
+    return setting(
+        "refuse",
+        f"what is done where {cases} are missing or changed since the run began: end, or accept "
+        "what there is now",
+        one_of("refuse", "accept"),
+    )
+
+
+def _tta() -> Any:
+    return setting(False, "mean over the 8 flips")
+
+
+def _overlap() -> Any:
+    return setting(0.5, "share of a window that the next one overlaps", BELOW_1)
+
+
+def _windows() -> Any:
+    return setting(1, "windows in a forward pass", AT_LEAST_1)
+
+
+def _precision() -> Any:
+    return setting("float32", "type of the computation", PRECISION)
+
+
+def _output_dir() -> Any:
+    return setting("outputs", "folder of the runs", path=True)
+
+
+def _threads() -> Any:
+    return setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
 
 
 @dataclass
@@ -50,6 +86,7 @@ class PostprocessConfig:
     )
 
 
+REGIONS = "labels for each alone, brats, msd_brain, or {name: [values]}"
 THRESHOLDS = (
     "probability above which a region is predicted: one, [one a region] or {region: one}; auto: "
     "what `unet3d tune` has chosen; not for data.target=classes"
@@ -108,13 +145,13 @@ class PredictConfig:
         "nifti: .nii.gz on the grid of the scan; dicom_seg: DICOM-SEG of a DICOM series",
         one_of("nifti", "dicom_seg"),
     )
-    tta: bool = setting(False, "mean over the 8 flips")
-    overlap: float = setting(0.5, "share of a window that the next one overlaps", BELOW_1)
-    batch_size: int = setting(1, "windows in a forward pass", AT_LEAST_1)
-    precision: str = setting("float32", "type of the computation", PRECISION)
+    tta: bool = _tta()
+    overlap: float = _overlap()
+    batch_size: int = _windows()
+    precision: str = _precision()
     postprocess: PostprocessConfig = group(PostprocessConfig)
-    output_dir: str = setting("outputs", "folder of the runs", path=True)
-    threads: Optional[int] = setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
+    output_dir: str = _output_dir()
+    threads: Optional[int] = _threads()
     sweep: Optional[str] = setting(
         None,
         "instead of run: name of a sweep, for the mean of the runs of its best configuration, as "
@@ -144,18 +181,13 @@ class TuneConfig:
         FOLDER_NAME,
     )
     configuration: Optional[str] = setting(None, CONFIGURATION)
-    changed: str = setting(
-        "refuse",
-        "what is done where cases are missing or changed since the run began: end, or accept what "
-        "there is now",
-        one_of("refuse", "accept"),
-    )
-    tta: bool = setting(False, "mean over the 8 flips")
-    overlap: float = setting(0.5, "share of a window that the next one overlaps", BELOW_1)
-    batch_size: int = setting(1, "windows in a forward pass", AT_LEAST_1)
-    precision: str = setting("float32", "type of the computation", PRECISION)
-    output_dir: str = setting("outputs", "folder of the runs", path=True)
-    threads: Optional[int] = setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
+    changed: str = _changed()
+    tta: bool = _tta()
+    overlap: float = _overlap()
+    batch_size: int = _windows()
+    precision: str = _precision()
+    output_dir: str = _output_dir()
+    threads: Optional[int] = _threads()
 
 
 @dataclass
@@ -170,17 +202,12 @@ class EnsembleConfig:
     cases: Optional[int] = setting(
         None, "validation cases of each fold to choose by; null: all", AT_LEAST_1
     )
-    changed: str = setting(
-        "refuse",
-        "what is done where cases are missing or changed since the run began: end, or accept what "
-        "there is now",
-        one_of("refuse", "accept"),
-    )
-    overlap: float = setting(0.5, "share of a window that the next one overlaps", BELOW_1)
-    batch_size: int = setting(1, "windows in a forward pass", AT_LEAST_1)
-    precision: str = setting("float32", "type of the computation", PRECISION)
-    output_dir: str = setting("outputs", "folder of the runs", path=True)
-    threads: Optional[int] = setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
+    changed: str = _changed()
+    overlap: float = _overlap()
+    batch_size: int = _windows()
+    precision: str = _precision()
+    output_dir: str = _output_dir()
+    threads: Optional[int] = _threads()
 
 
 @dataclass
@@ -203,8 +230,8 @@ class ExportConfig:
     register: Optional[str] = setting(
         None, "mlflow: register it under this name in the model registry; implies log", NAME
     )
-    output_dir: str = setting("outputs", "folder of the runs", path=True)
-    threads: Optional[int] = setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
+    output_dir: str = _output_dir()
+    threads: Optional[int] = _threads()
 
 
 @dataclass
@@ -213,30 +240,25 @@ class EvaluateConfig:
 
     run: Optional[str] = setting(None, "id of a run", RUN_ID)
     again: bool = setting(False, "evaluate a run whose test cases were opened before")
-    changed: str = setting(
-        "refuse",
-        "what is done where test cases are missing or changed since the run began: end, or accept "
-        "what there is now",
-        one_of("refuse", "accept"),
-    )
-    tta: bool = setting(False, "mean over the 8 flips")
-    overlap: float = setting(0.5, "share of a window that the next one overlaps", BELOW_1)
-    batch_size: int = setting(1, "windows in a forward pass", AT_LEAST_1)
-    precision: str = setting("float32", "type of the computation", PRECISION)
+    changed: str = _changed("test cases")
+    tta: bool = _tta()
+    overlap: float = _overlap()
+    batch_size: int = _windows()
+    precision: str = _precision()
     workers: Optional[int] = setting(
         None, "processes that compute the metrics; null: one per core", AT_LEAST_1
     )
     postprocess: PostprocessConfig = group(PostprocessConfig)
     pred: Optional[str] = setting(None, "folder of segmentations", path=True)
     truth: Optional[str] = setting(None, "folder of label files of the same names", path=True)
-    regions: Any = setting("labels", "labels for each alone, brats, msd_brain, or {name: [values]}")
+    regions: Any = setting("labels", REGIONS)
     tolerance: float = setting(1.0, "tolerance of NSD, in mm", AT_LEAST_0)
     geometry: str = _geometry()
     output: Optional[str] = setting(
         None, "folder of the tables; null: that of the run, or of the segmentations", path=True
     )
-    output_dir: str = setting("outputs", "folder of the runs", path=True)
-    threads: Optional[int] = setting(None, "CPU threads of TensorFlow; null: all", AT_LEAST_1)
+    output_dir: str = _output_dir()
+    threads: Optional[int] = _threads()
     sweep: Optional[str] = setting(
         None,
         "name of a sweep: with sweep.folds, each case by the run of its fold that did not train on "
@@ -329,7 +351,7 @@ class ViewConfig:
     image: str = setting(MISSING, "a scan, or the folder of a DICOM series", path=True)
     pred: str = setting(MISSING, "its segmentation", path=True)
     truth: Optional[str] = setting(None, "its label file", path=True)
-    regions: Any = setting("labels", "labels for each alone, brats, msd_brain, or {name: [values]}")
+    regions: Any = setting("labels", REGIONS)
     channel: int = setting(0, "which of the scan's sequences, counted from 0", AT_LEAST_0)
     window: Optional[list[float]] = setting(
         None,

@@ -12,7 +12,7 @@ import numpy as np
 from unet3d.config.schema import EnsembleConfig
 from unet3d.datasets.label_files import read_labels
 from unet3d.errors import RunError
-from unet3d.evaluation.held_out import HeldOut, cases_of_validation
+from unet3d.evaluation.held_out import HeldOut, cases_of_validation, load_group
 from unet3d.inference.ensemble import Ensemble
 from unet3d.inference.network import check_runs, run_targets, start_tensorflow
 from unet3d.inference.scan import Scan
@@ -94,11 +94,9 @@ def _in_order(group: HeldOut, members: Sequence[Member]) -> HeldOut:
 def votes_of(group: HeldOut, settings: EnsembleConfig, targets: Targets) -> list[Votes]:
     """Predict the validation cases of a split by all members at once."""
     from unet3d.inference.decision import plain_decision
-    from unet3d.inference.predict import load_ensemble, segment_scan
+    from unet3d.inference.predict import segment_scan
 
-    networks = load_ensemble(
-        group.runs, settings.output_dir, settings.batch_size, settings.precision
-    )
+    networks = load_group(group, settings)
     plain, found = plain_decision(targets), []
     for case in group.cases[: settings.cases]:
         begun = time.perf_counter()
