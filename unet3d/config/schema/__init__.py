@@ -1,4 +1,4 @@
-"""Each setting, defined once: a file for each group of conf/, one for a run, one for commands.
+"""Each setting, defined once: a file for each group of conf/, one for a run; commands/ has theirs.
 
 A field has a type, a default, a description, a rule for its values, and its effect on the result.
 From these come the checks before any work, what `resume=` may change, which trials of a sweep are
@@ -14,7 +14,6 @@ from unet3d.config.schema.commands import (
     EvaluateConfig,
     ExportConfig,
     PlanConfig,
-    PostprocessConfig,
     PredictConfig,
     PreprocessConfig,
     RecordConfig,
@@ -22,11 +21,12 @@ from unet3d.config.schema.commands import (
     RunsConfig,
     ScalingConfig,
     SimulateConfig,
-    StudyConfig,
     TuneConfig,
     UiConfig,
     ViewConfig,
 )
+from unet3d.config.schema.commands.shared import PostprocessConfig
+from unet3d.config.schema.commands.studies import StudyConfig
 from unet3d.config.schema.data import (
     AUTO,
     NORMALIZE,
