@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
     from unet3d.config.schema import SweepConfig, SweepRunConfig
-    from unet3d.sweep.race_search import RaceSearch
+    from unet3d.sweep.search.race import RaceSearch
     from unet3d.sweep.sweep_folder import SweepFolder
     from unet3d.sweep.trial import Trial
 
@@ -27,7 +27,7 @@ class RayTrialLauncher(RayLauncher):
         from unet3d.sweep.configurations import SEED, check_race, repeated
         from unet3d.sweep.plan import SweepPlan
         from unet3d.sweep.run import run_sweep
-        from unet3d.sweep.search import GridSearch, Search, longest_first
+        from unet3d.sweep.search.search import GridSearch, Search, longest_first
         from unet3d.sweep.trial import Trial, make_name, split_override, swept_keys
 
         settings = self.compose(job_overrides[0]).sweep
@@ -87,7 +87,7 @@ class RayTrialLauncher(RayLauncher):
     ) -> RaceSearch:
         """The trials as a race, in which further seeds are composed as they are needed."""
         from unet3d.sweep.configurations import configuration_name, most_seeds, repeats_of
-        from unet3d.sweep.race_search import RaceSearch
+        from unet3d.sweep.search.race import RaceSearch
 
         count, folds = len(configurations), settings.folds or 1
 

@@ -38,9 +38,9 @@ class OptunaSweeper(Sweeper):
         from unet3d.errors import ConfigError
         from unet3d.sweep.configurations import FOLD, SEED, check_race, repeats, repeats_of
         from unet3d.sweep.plan import SweepPlan
-        from unet3d.sweep.repeated_search import RepeatedSearch
         from unet3d.sweep.run import run_sweep
-        from unet3d.sweep.search import OptunaSearch, Search, make_study
+        from unet3d.sweep.search.repeated import RepeatedSearch
+        from unet3d.sweep.search.search import OptunaSearch, Search, make_study
         from unet3d.sweep.sweep_folder import SweepFolder
         from unet3d.sweep.trial import Trial, make_name, split_override
 

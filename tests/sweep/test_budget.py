@@ -15,7 +15,7 @@ from unet3d.errors import ConfigError
 from unet3d.sweep.budget import HOUR, Budget, device_seconds, make_budget
 from unet3d.sweep.running_trial import RunningTrial
 from unet3d.sweep.scheduler import _next_waiting
-from unet3d.sweep.search import GridSearch, relative_length
+from unet3d.sweep.search.search import GridSearch, relative_length
 from unet3d.sweep.sweep_folder import SweepFolder
 from unet3d.sweep.trial import Trial, TrialResult
 

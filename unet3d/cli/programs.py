@@ -26,7 +26,7 @@ def train(config: Config, overrides: list[str]) -> float | None:
         config = resumed_config(config, overrides)
     check_writable("output_dir", Path(config.output_dir))
     if config.parallel.name == AUTO:
-        from unet3d.sweep.auto_parallel import decided
+        from unet3d.sweep.forecast.auto_parallel import decided
 
         config = decided(config)
     if config.nodes == 1:

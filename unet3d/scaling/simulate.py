@@ -19,7 +19,7 @@ from unet3d.planning.simulator import one_device, simulate
 from unet3d.planning.timing import Timing
 from unet3d.scaling.plots import draw_gantt, draw_speedup
 from unet3d.scaling.trials import Study, trials_of_settings, trials_of_sweep
-from unet3d.sweep.known_timing import timing_for
+from unet3d.sweep.forecast.known_timing import timing_for
 
 log = logging.getLogger(__name__)
 HEADINGS = ("GPUs", "parallelism", "time", "speed-up", "efficiency", "busy", "GPU-hours", "price")

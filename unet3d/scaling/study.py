@@ -25,7 +25,7 @@ from unet3d.scaling.study_forecast import forecast_cells
 from unet3d.scaling.study_record import StudyRecord, study_server
 from unet3d.scaling.study_report import CellResult, StudyFacts, print_table, write_study
 from unet3d.scaling.trials import grid_of
-from unet3d.sweep.known_timing import CELLS, study_folder
+from unet3d.sweep.forecast.known_timing import CELLS, study_folder
 
 log = logging.getLogger(__name__)
 STUDY = "study.json"  # what the study is of

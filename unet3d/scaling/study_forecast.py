@@ -12,8 +12,8 @@ from unet3d.planning.simulated import Cluster, Policy
 from unet3d.planning.simulator import simulate
 from unet3d.scaling.cells import Cell
 from unet3d.scaling.devices import NODES, StudyDevices
-from unet3d.sweep.forecast import sweep_overhead
-from unet3d.sweep.known_timing import timing_for
+from unet3d.sweep.forecast.forecast import sweep_overhead
+from unet3d.sweep.forecast.known_timing import timing_for
 from unet3d.training.run_cost import trials_like
 
 log = logging.getLogger(__name__)

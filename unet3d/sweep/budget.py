@@ -12,7 +12,7 @@ from unet3d.config.schema import Config, SweepConfig
 from unet3d.errors import ConfigError
 from unet3d.planning.gantt import clock
 from unet3d.sweep.running_trial import RunningTrial
-from unet3d.sweep.search import relative_length
+from unet3d.sweep.search.search import relative_length
 from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord
 from unet3d.sweep.trial import Trial, TrialResult
 

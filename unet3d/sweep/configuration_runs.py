@@ -10,7 +10,7 @@ from pathlib import Path
 
 from unet3d.files import read_text, write_text
 from unet3d.sweep.configurations import configuration_name, own_settings
-from unet3d.sweep.verdict import Verdict
+from unet3d.sweep.verdict.verdict import Verdict
 from unet3d.tracking.connection import record_or_warn
 from unet3d.tracking.sweep import SweepRecord
 

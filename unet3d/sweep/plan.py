@@ -9,7 +9,7 @@ from typing import Any
 from unet3d.config.schema import AUTO, Config, ParallelConfig, SweepRunConfig
 from unet3d.errors import RunError
 from unet3d.sweep.resources import TrialResources
-from unet3d.sweep.search import Search
+from unet3d.sweep.search.search import Search
 from unet3d.sweep.sweep_folder import SweepFolder
 from unet3d.sweep.trial import Trial
 

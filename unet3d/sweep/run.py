@@ -29,25 +29,25 @@ from unet3d.sampling.split_record import ACCEPT, differences
 from unet3d.sweep.budget import Budget, check_deadline, make_budget
 from unet3d.sweep.configuration_runs import ConfigurationRuns
 from unet3d.sweep.configurations import repeats
-from unet3d.sweep.forecast import comparison, simulated_sweep
-from unet3d.sweep.forecast_process import forecast_of, start_forecast
-from unet3d.sweep.known_timing import newest_runs, timing_of_runs
-from unet3d.sweep.live_table import LiveTable
-from unet3d.sweep.plan import SweepPlan, check_alike, run_config
-from unet3d.sweep.resources import TrialResources, choose_from_cluster, devices_of_slot
-from unet3d.sweep.running import Sweep
-from unet3d.sweep.runs import close_trials
-from unet3d.sweep.scheduler import run_trials
-from unet3d.sweep.search import Search
-from unet3d.sweep.sweep_folder import SweepFolder, sweep_folder
-from unet3d.sweep.trial import Trial, TrialResult
-from unet3d.sweep.trial_costs import (
+from unet3d.sweep.forecast.forecast import comparison, simulated_sweep
+from unet3d.sweep.forecast.known_timing import newest_runs, timing_of_runs
+from unet3d.sweep.forecast.process import forecast_of, start_forecast
+from unet3d.sweep.forecast.trial_costs import (
     capacity_of,
     check_fit,
     check_trials,
     cost_lines,
     trial_costs,
 )
+from unet3d.sweep.live_table import LiveTable
+from unet3d.sweep.plan import SweepPlan, check_alike, run_config
+from unet3d.sweep.resources import TrialResources, choose_from_cluster, devices_of_slot
+from unet3d.sweep.running import Sweep
+from unet3d.sweep.runs import close_trials
+from unet3d.sweep.scheduler import run_trials
+from unet3d.sweep.search.search import Search
+from unet3d.sweep.sweep_folder import SweepFolder, sweep_folder
+from unet3d.sweep.trial import Trial, TrialResult
 from unet3d.sweep.ui import compare_hint
 from unet3d.sweep.worker_pool import WorkerPool
 from unet3d.tracking.connection import record_or_warn
@@ -83,7 +83,7 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
             search = plan.make_search(folder)
         local = stack.enter_context(ray_cluster(config, "the trials run here", **plan.ray_init))
         if config.parallel.name == AUTO:
-            from unet3d.sweep.auto_parallel import with_parallelism  # imports TensorFlow
+            from unet3d.sweep.forecast.auto_parallel import with_parallelism  # imports TensorFlow
 
             plan = with_parallelism(plan, local)
             config = plan.config

@@ -12,7 +12,7 @@ from unet3d.distributed.stop import StopRequest
 from unet3d.sweep.budget import Budget
 from unet3d.sweep.live_table import LiveTable
 from unet3d.sweep.running_trial import RunningTrial
-from unet3d.sweep.search import Search
+from unet3d.sweep.search.search import Search
 from unet3d.sweep.sweep_folder import SweepFolder
 from unet3d.sweep.trial import Trial, TrialResult
 from unet3d.sweep.worker_pool import WorkerPool

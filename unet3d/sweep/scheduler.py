@@ -11,7 +11,7 @@ from dataclasses import replace
 from unet3d.cluster.local_ray import RayLost, check_ray
 from unet3d.distributed.job_folder import JobFolder
 from unet3d.errors import RunStopped
-from unet3d.sweep.regroup import (
+from unet3d.sweep.growth.regroup import (
     ask_to_regroup,
     devices_of,
     grown_config,

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from tests.small import small_config
 from tests.sweep.folders import write_sweep, write_trial
-from tests.sweep.test_verdict import scores, write_simulated
+from tests.sweep.verdict.test_verdict import scores, write_simulated
 from unet3d.cli import main
 from unet3d.config.schema import as_dict
 from unet3d.errors import RunError
@@ -22,7 +22,7 @@ from unet3d.sweep.paper.paper import write_paper
 from unet3d.sweep.paper.references import PAPERS, bibtex
 from unet3d.sweep.paper.tables import escaped
 from unet3d.sweep.sweep_folder import SweepFolder
-from unet3d.sweep.verdict import verdict
+from unet3d.sweep.verdict.verdict import verdict
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from unet3d.sweep.paper.tables import region_estimate
 from unet3d.sweep.report.plots import plain
 from unet3d.sweep.scores import ScoreTable
 from unet3d.sweep.statistics.comparison import LEVEL, holm, paired
-from unet3d.sweep.verdict import Verdict
+from unet3d.sweep.verdict.verdict import Verdict
 
 MOST = 12  # configurations in a figure, the best ones
 WIDTH, POINTS = 6.9, 9  # inches of a page's two columns; of the text

@@ -12,12 +12,12 @@ from unet3d.config.schema import Config, as_dict, flatten
 from unet3d.errors import RunError
 from unet3d.run_folder import RunFolder, run_folder
 from unet3d.sampling.split_record import read_record
-from unet3d.sweep.compared import DROPPED
 from unet3d.sweep.configurations import configuration_name, own_settings
 from unet3d.sweep.paper.tables import escaped
 from unet3d.sweep.statistics.estimate import FOLDS, SEEDS_AND_CASES
 from unet3d.sweep.sweep_folder import TrialRecord
-from unet3d.sweep.verdict import Verdict
+from unet3d.sweep.verdict.compared import DROPPED
+from unet3d.sweep.verdict.verdict import Verdict
 from unet3d.tracking.facts import read_facts
 
 NETWORKS = {

@@ -19,11 +19,11 @@ from unet3d.sweep.paper.figures import (
 from unet3d.sweep.paper.methods import methods_paragraph, settings_table
 from unet3d.sweep.paper.references import bibtex
 from unet3d.sweep.paper.tables import csv_table, latex_table
-from unet3d.sweep.race_search import read_race
 from unet3d.sweep.report.configuration_table import print_verdict
 from unet3d.sweep.scores import ScoreTable, score_table
+from unet3d.sweep.search.race import read_race
 from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord, find_sweep
-from unet3d.sweep.verdict import Verdict, verdict
+from unet3d.sweep.verdict.verdict import Verdict, verdict
 from unet3d.training.case_scores import read_case_scores
 
 log = logging.getLogger(__name__)

@@ -7,11 +7,11 @@ import io
 import math
 from collections.abc import Mapping
 
-from unet3d.sweep.compared import DROPPED, Compared
 from unet3d.sweep.scores import ScoreTable
 from unet3d.sweep.statistics.estimate import Estimate, estimate
-from unet3d.sweep.verdict import Verdict
-from unet3d.sweep.verdict_text import shown_p
+from unet3d.sweep.verdict.compared import DROPPED, Compared
+from unet3d.sweep.verdict.text import shown_p
+from unet3d.sweep.verdict.verdict import Verdict
 
 SPECIAL = {c: rf"\{c}" for c in "&%$#_{}"} | {
     "~": r"\textasciitilde{}",

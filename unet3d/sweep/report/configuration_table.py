@@ -12,11 +12,11 @@ from typing import Any
 
 from unet3d.files import write_text
 from unet3d.sweep.budget import HOUR, device_seconds
-from unet3d.sweep.compared import Compared
 from unet3d.sweep.report.memory import PEAK, PREDICTED, highest
 from unet3d.sweep.sweep_folder import TrialRecord
-from unet3d.sweep.verdict import Verdict
-from unet3d.sweep.verdict_text import shown_p
+from unet3d.sweep.verdict.compared import Compared
+from unet3d.sweep.verdict.text import shown_p
+from unet3d.sweep.verdict.verdict import Verdict
 
 HEADINGS = (
     "configuration",

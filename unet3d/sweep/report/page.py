@@ -13,7 +13,7 @@ from unet3d.sweep.report.configuration_table import HEADINGS, cells
 from unet3d.sweep.report.parameters import MISSING, best_of, parameter_names, shown_name
 from unet3d.sweep.report.results import at_best, counted, own_metrics
 from unet3d.sweep.sweep_folder import TrialRecord
-from unet3d.sweep.verdict import Verdict
+from unet3d.sweep.verdict.verdict import Verdict
 
 STATES = ("finished", "pruned", "stopped", "failed", "open")  # in the order of the counts
 ERROR_LENGTH = 160

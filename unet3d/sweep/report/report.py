@@ -11,8 +11,7 @@ from pathlib import Path
 from unet3d.config.schema import Config
 from unet3d.files import write_text
 from unet3d.run_folder import run_folder
-from unet3d.sweep.forecast import comparison
-from unet3d.sweep.race_search import read_race
+from unet3d.sweep.forecast.forecast import comparison
 from unet3d.sweep.report.configuration_table import print_verdict, write_results
 from unet3d.sweep.report.cost import cost_plot, cost_sentence
 from unet3d.sweep.report.memory import memory_sentence
@@ -24,8 +23,9 @@ from unet3d.sweep.report.plots import (
     plot_parallel_coordinates,
 )
 from unet3d.sweep.report.results import print_results, read_results
+from unet3d.sweep.search.race import read_race
 from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord, find_sweep
-from unet3d.sweep.verdict import Verdict, verdict
+from unet3d.sweep.verdict.verdict import Verdict, verdict
 from unet3d.tracking.connection import record_or_warn, short
 from unet3d.tracking.sweep import log_report
 

@@ -17,8 +17,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from unet3d.sweep.forecast import forecast_lines
-from unet3d.sweep.known_timing import newest_runs
+from unet3d.sweep.forecast.forecast import forecast_lines
+from unet3d.sweep.forecast.known_timing import newest_runs
 from unet3d.sweep.plan import SweepPlan
 from unet3d.sweep.resources import TrialResources
 from unet3d.sweep.sweep_folder import SweepFolder

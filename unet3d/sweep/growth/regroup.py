@@ -10,7 +10,7 @@ from unet3d.cluster.nodes import WorkerResources
 from unet3d.config.schema import Config
 from unet3d.run_folder import run_folder
 from unet3d.sampling.split_record import read_record
-from unet3d.sweep.grow import GrowingTrial, choose_sizes, measured_pace, start_seconds
+from unet3d.sweep.growth.grow import GrowingTrial, choose_sizes, measured_pace, start_seconds
 from unet3d.sweep.resources import TrialResources
 from unet3d.sweep.running_trial import RunningTrial
 from unet3d.sweep.sweep_folder import SweepFolder

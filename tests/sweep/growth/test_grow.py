@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unet3d.sweep.grow import GrowingTrial, Pace, choose_sizes, measured_pace, start_seconds
+from unet3d.sweep.growth.grow import GrowingTrial, Pace, choose_sizes, measured_pace, start_seconds
 
 MINUTE = Pace(slots=1, steps=60.0, all_reduce=0.0, validation=0.0, rest=0.0)
 POWERS = (1, 2, 4, 8)

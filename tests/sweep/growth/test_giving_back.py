@@ -12,14 +12,14 @@ import ray
 from tests.small import small_config
 from unet3d.config.schema import SweepConfig
 from unet3d.distributed.stop import StopRequest
-from unet3d.sweep import grow
+from unet3d.sweep.growth import grow
 from unet3d.sweep.live_table import LiveTable
 from unet3d.sweep.plan import SweepPlan, run_config
 from unet3d.sweep.resources import choose_from_cluster
 from unet3d.sweep.running import Sweep
 from unet3d.sweep.running_trial import RunningTrial
 from unet3d.sweep.scheduler import run_trials
-from unet3d.sweep.search import GridSearch
+from unet3d.sweep.search.search import GridSearch
 from unet3d.sweep.sweep_folder import SweepFolder
 from unet3d.sweep.trial import Trial
 from unet3d.sweep.worker_pool import WorkerPool

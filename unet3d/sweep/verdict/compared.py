@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import stdev
 
 from unet3d.sweep.configurations import Configuration
-from unet3d.sweep.race_search import Dropped
+from unet3d.sweep.search.race import Dropped
 from unet3d.sweep.statistics.comparison import Against
 from unet3d.sweep.statistics.estimate import NOTHING, Estimate
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unet3d.sweep.compared import Compared
-from unet3d.sweep.race_search import Race
 from unet3d.sweep.scores import ScoreTable, score_table
+from unet3d.sweep.search.race import Race
 from unet3d.sweep.statistics.comparison import LEVEL, Against, compare, paired
 from unet3d.sweep.statistics.estimate import CASES, NOTHING, Estimate, estimate
 from unet3d.sweep.statistics.runs_needed import more_seeds
 from unet3d.sweep.sweep_folder import TrialRecord
-from unet3d.sweep.verdict_text import answer, method
+from unet3d.sweep.verdict.compared import Compared
+from unet3d.sweep.verdict.text import answer, method
 
 AFTER_A_RACE = 2  # what each p counts for, as half of the level was for the race itself
 

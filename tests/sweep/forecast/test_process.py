@@ -10,8 +10,8 @@ import pytest
 
 from tests.small import small_config
 from unet3d.config.compose import compose_config
-from unet3d.sweep import forecast_process
-from unet3d.sweep.forecast_process import start_forecast
+from unet3d.sweep.forecast import process
+from unet3d.sweep.forecast.process import start_forecast
 from unet3d.sweep.plan import SweepPlan
 from unet3d.sweep.resources import TrialResources
 from unet3d.sweep.sweep_folder import sweep_folder
@@ -40,7 +40,7 @@ def test_runs_that_say_nothing_are_one_line(
 ) -> None:
     """Made in a process of its own, which has ended afterwards; nothing is kept."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(forecast_process, "LAST_SECONDS", 300.0)
+    monkeypatch.setattr(process, "LAST_SECONDS", 300.0)
     (tmp_path / "runs" / "0123").mkdir(parents=True)
     folder = sweep_folder(tmp_path, "sweep")
     forecast = start_forecast(plan_in(tmp_path), ONE, folder)

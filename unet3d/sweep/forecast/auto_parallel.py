@@ -16,7 +16,7 @@ from unet3d.planning.choose_parallel import Choice, choose_parallel, what_fits
 from unet3d.planning.memory import GB, GPU_SHARE, RAM_SHARE
 from unet3d.planning.simulated import Cluster
 from unet3d.planning.timing import Timing, read_timing
-from unet3d.sweep.known_timing import timing_for
+from unet3d.sweep.forecast.known_timing import timing_for
 from unet3d.sweep.plan import SweepPlan
 from unet3d.training.run_cost import trials_like
 

@@ -18,7 +18,7 @@ from unet3d.sweep.report.configuration_table import print_verdict
 from unet3d.sweep.report.report import write_report
 from unet3d.sweep.scores import score_table
 from unet3d.sweep.sweep_folder import SweepFolder
-from unet3d.sweep.verdict import verdict
+from unet3d.sweep.verdict.verdict import verdict
 from unet3d.training.case_scores import read_case_scores, write_case_scores
 from unet3d.training.validate import CaseResult
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 
 from unet3d.config.schema import SweepConfig
-from unet3d.sweep.search import EarlyStopping, OptunaSearch
+from unet3d.sweep.search.search import EarlyStopping, OptunaSearch
 from unet3d.sweep.trial import Trial, TrialResult
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.small import small_config
-from unet3d.sweep.regroup import (
+from unet3d.sweep.growth.regroup import (
     ask_to_regroup,
     devices_of,
     grown_config,

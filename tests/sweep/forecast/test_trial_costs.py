@@ -10,11 +10,7 @@ from tests.small import small_config
 from tests.sweep.folders import write_sweep, write_trial
 from unet3d.errors import DataError, RunError
 from unet3d.planning.timing import Timing
-from unet3d.sweep.report.memory import memory_sentence
-from unet3d.sweep.resources import TrialResources
-from unet3d.sweep.sweep_folder import SweepFolder
-from unet3d.sweep.trial import Trial
-from unet3d.sweep.trial_costs import (
+from unet3d.sweep.forecast.trial_costs import (
     GB,
     Capacity,
     TrialCost,
@@ -26,6 +22,10 @@ from unet3d.sweep.trial_costs import (
     too_large,
     trial_costs,
 )
+from unet3d.sweep.report.memory import memory_sentence
+from unet3d.sweep.resources import TrialResources
+from unet3d.sweep.sweep_folder import SweepFolder
+from unet3d.sweep.trial import Trial
 from unet3d.training.setup import make_data
 
 ALONE = TrialResources(cpus=1, gpus=0.0, workers_per_trial=1, at_once=2)

@@ -16,8 +16,8 @@ from unet3d.planning.gantt import clock, text_gantt
 from unet3d.planning.simulated import Cluster, Outcome, Policy, SimulatedTrial
 from unet3d.planning.simulator import simulate
 from unet3d.planning.timing import Timing
-from unet3d.sweep.known_timing import timing_of_runs
-from unet3d.sweep.regroup import replica_setting
+from unet3d.sweep.forecast.known_timing import timing_of_runs
+from unet3d.sweep.growth.regroup import replica_setting
 from unet3d.sweep.resources import TrialResources
 from unet3d.sweep.sweep_folder import SWEEP, SweepFolder
 from unet3d.training.run_cost import trials_like

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from unet3d.sweep.compared import DROPPED, OPEN, UNKNOWN, Compared
-from unet3d.sweep.race_search import Race
 from unet3d.sweep.scores import ScoreTable
+from unet3d.sweep.search.race import Race
 from unet3d.sweep.statistics.estimate import (
     CASES,
     FOLDS,
@@ -18,6 +17,7 @@ from unet3d.sweep.statistics.estimate import (
     trial_means,
 )
 from unet3d.sweep.statistics.runs_needed import MOST_SEEDS, POWER
+from unet3d.sweep.verdict.compared import DROPPED, OPEN, UNKNOWN, Compared
 
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 REPEAT = "type sweep.folds=5 or sweep.seeds=3"

@@ -14,15 +14,15 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.small import small_config
-from tests.sweep.test_search import finished, search
+from tests.sweep.search.test_search import finished, search
 from unet3d.config.schema import SweepConfig
 from unet3d.errors import ConfigError
 from unet3d.sweep.configurations import check_race, most_seeds
-from unet3d.sweep.race_search import RaceSearch, read_race
-from unet3d.sweep.repeated_search import RepeatedSearch
+from unet3d.sweep.search.race import RaceSearch, read_race
+from unet3d.sweep.search.repeated import RepeatedSearch
 from unet3d.sweep.sweep_folder import TrialRecord
 from unet3d.sweep.trial import Trial, TrialResult
-from unet3d.sweep.verdict import verdict
+from unet3d.sweep.verdict.verdict import verdict
 
 MEANS = (0.84, 0.838, 0.5, 0.3)
 Race = Callable[..., RaceSearch]

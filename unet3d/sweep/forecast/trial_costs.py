@@ -14,7 +14,7 @@ from unet3d.planning.gantt import clock, table
 from unet3d.planning.patch import format_gigabytes
 from unet3d.planning.simulated import SimulatedTrial
 from unet3d.planning.timing import Timing
-from unet3d.sweep.forecast import simulated_trials
+from unet3d.sweep.forecast.forecast import simulated_trials
 from unet3d.sweep.resources import TrialResources, devices_of_slot
 from unet3d.sweep.trial import Trial
 from unet3d.training.run_cost import trials_like

@@ -1,0 +1,1 @@
+"""Trials that go on with more devices, or give some back."""

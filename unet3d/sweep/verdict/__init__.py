@@ -1,0 +1,1 @@
+"""What a sweep has found: configurations compared, in numbers and in words."""
