@@ -62,6 +62,10 @@ class Cuda:
         name._obj.value = {100: b"CUDA_ERROR_NO_DEVICE"}[code]
         return 0
 
+    def cuDeviceGetName(self, name: Any, size: int, device: int) -> int:
+        name.value = b"NVIDIA H100 80GB HBM3"
+        return 0
+
     def __getattr__(self, function: str) -> Any:
         attributes = {75: 9, 76: 0}  # of the compute capability
 
@@ -79,10 +83,11 @@ class Cuda:
 
 
 def test_what_the_driver_tells_of_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sizes beyond 32 bits, the capability in two numbers; an error by its name."""
+    """Names, sizes beyond 32 bits, the capability in two numbers; an error by its name."""
     monkeypatch.setattr("ctypes.CDLL", lambda name: Cuda())
-    driver = machine.cuda_driver()
-    assert driver == machine.Driver((machine.Gpu(80 * 2**30, (9, 0)),), (12, 8))
+    driver, name = machine.cuda_driver(), "NVIDIA H100 80GB HBM3"
+    assert driver == machine.Driver((machine.Gpu(80 * 2**30, (9, 0), name),), (12, 8))
+    assert machine.gpu_names() == [name]
     assert machine.gpu_sizes() == [80 * 2**30]
     monkeypatch.setattr("ctypes.CDLL", lambda name: Cuda(100))
     assert machine.cuda_driver().problem == "the NVIDIA driver answers CUDA_ERROR_NO_DEVICE"

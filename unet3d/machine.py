@@ -111,12 +111,19 @@ def lives(process: int | psutil.Process) -> bool:
         return False
 
 
+GPU_NAME_BYTES = 128
+
+
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU that the driver shows to this process. capability: (9, 0) for an H100."""
+    """A GPU that the driver shows to this process. capability: (9, 0) for an H100.
+
+    name: as its maker calls it; "" where the driver does not say.
+    """
 
     bytes: int
     capability: tuple[int, int]
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,12 +165,19 @@ def cuda_driver() -> Driver:
             # The attributes are CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
             major, minor = (number(cuda.cuDeviceGetAttribute, what, device) for what in (75, 76))
             size = number(cuda.cuDeviceTotalMem_v2, device, kind=ctypes.c_size_t)
-            gpus.append(Gpu(size, (major, minor)))
+            text = ctypes.create_string_buffer(GPU_NAME_BYTES)
+            cuda.cuDeviceGetName(text, GPU_NAME_BYTES, device)
+            gpus.append(Gpu(size, (major, minor), text.value.decode(errors="replace")))
     except OSError as error:
         name = ctypes.c_char_p()
         cuda.cuGetErrorName(int(error.args[0]), ctypes.byref(name))
         return Driver(problem=f"the NVIDIA driver answers {(name.value or b'an error').decode()}")
     return Driver(tuple(gpus), (version // 1000, version % 1000 // 10))
+
+
+def gpu_names() -> list[str]:
+    """Of each GPU that this process may use, as its maker calls it."""
+    return [gpu.name for gpu in cuda_driver().gpus]
 
 
 def gpu_sizes() -> list[int]:

@@ -7,10 +7,12 @@ from itertools import pairwise
 
 import pytest
 
+from unet3d.planning.attempt import pace_of
 from unet3d.planning.gantt import text_gantt
+from unet3d.planning.grow import GrowingTrial, choose_sizes
 from unet3d.planning.simulated import Cluster, Outcome, Policy, SimulatedTrial
 from unet3d.planning.simulator import one_device, simulate
-from unet3d.planning.timing import RunCost, Timing
+from unet3d.planning.timing import Placement, RunCost, Timing
 
 COST = RunCost(epochs=10, steps=10, batch=4, flops=1e9)  # an epoch of 10 s on one device
 MACHINE = Timing("machine", start=0.0, compile=0.0, warm_start=0.0, step=0.0, flops=4e9)
@@ -69,9 +71,80 @@ def test_a_trial_grows_onto_free_devices_at_an_epochs_end() -> None:
 
 def test_a_trial_does_not_grow_where_the_restart_costs_more() -> None:
     """A restart of 100 s for a gain of 40 s."""
-    slow = replace(MACHINE, warm_start=100.0)
-    outcome = simulate(trials(2, 10), Cluster(1, 2), slow, Policy(grow=True))
+    slow = replace(MACHINE, start=100.0)
+    outcome = simulate(trials(2, 10), Cluster(1, 2), slow, Policy(grow=True, ready=True))
     assert outcome.makespan == pytest.approx(100)
+
+
+def phases(outcome: Outcome, trial: int) -> list[tuple[float, float, int]]:
+    """When a trial has trained, and on how many devices."""
+    own = [s for s in outcome.segments if s.trial == trial and s.kind == "train"]
+    return [(round(s.start, 6), round(s.end, 6), len(s.devices)) for s in own]
+
+
+RESTARTING = replace(MACHINE, start=5.0)  # of a group, as workers that are ready take no time
+GROWING = Policy(grow=True, ready=True)
+
+
+def test_a_grown_trial_gives_back_for_another_step_of_the_search() -> None:
+    """When two trials are over, the search asks for two more, and one device is free for them.
+
+    The long trial has grown by then; it shrinks at its epoch's end, and grows again at the tail.
+    """
+    long, short, middle, *later = trials(20, 2, 7, 3, 3)
+    steps = [long, short, middle, *(replace(one, after=2) for one in later)]
+    outcome = simulate(steps, Cluster(1, 3), RESTARTING, GROWING)
+    assert phases(outcome, 0) == [(0, 30, 1), (35, 75, 2), (80, 110, 1), (115, 145, 2)]
+    assert phases(outcome, 3) == [(70, 100, 1)] and phases(outcome, 4) == [(80, 110, 1)]
+    assert not overlaps(outcome)
+
+
+def test_growth_is_put_off_for_a_trial_that_comes() -> None:
+    """It takes the free device at once; the long one grows when that trial is over."""
+    long, short, third = trials(20, 2, 3)
+    steps = [long, short, replace(third, after=1)]
+    outcome = simulate(steps, Cluster(1, 2), RESTARTING, GROWING)
+    assert phases(outcome, 0) == [(0, 60, 1), (65, 135, 2)]
+    assert phases(outcome, 2) == [(20, 50, 1)]
+
+
+def test_a_grown_trial_gives_back_for_one_that_has_lost_its_node() -> None:
+    """At its next epoch's end both go on alone; the lost one from its last epoch that had ended."""
+    cluster, seen = Cluster(3, 1, losses=2.0, repair=1e5), 0
+    for seed in range(60):
+        outcome = simulate(trials(61, 60), cluster, RESTARTING, GROWING, seed)
+        before, *again = phases(outcome, 1)
+        if outcome.lost != 1 or len(phases(outcome, 0)) != 3 or before[1] % 10 == 0:
+            continue  # the loss was of another node, or of none
+        seen += 1
+        alone, grown, shrunk = phases(outcome, 0)
+        lost_at = before[1]
+        assert alone == (0, 20, 1) and grown[1] < lost_at + 5
+        assert (grown[1] - grown[0]) % 5 == 0 and shrunk[0] == again[0][0] == grown[1] + 5
+        trained = before[1] // 10 + sum((end - start) * n / 10 for start, end, n in again)
+        assert trained == pytest.approx(60) and not overlaps(outcome)
+    assert seen > 3
+
+
+def test_what_a_trial_does_is_what_a_sweep_would_choose() -> None:
+    """At each look the sizes are those of `choose_sizes`, by the parts that a run would record."""
+    cost = replace(COST, epochs=9, validation_cases=3, validation_flops=4e9, gradient_bytes=1e6)
+    machine = replace(MACHINE, epoch_end=1.0, latency=1e-3, bandwidth=1e8, validation_flops=4e9)
+    assert machine.epoch_seconds(cost, Placement()) == pytest.approx(14)
+    pace = pace_of(cost, Placement(), machine, 1)
+    assert (pace.steps, pace.all_reduce, pace.validation, pace.rest) == (10, 0, 3, 1)
+    assert pace.on(1) == pytest.approx(14)
+    group = pace_of(cost, Placement(2), machine, 2)
+    assert group.all_reduce == pytest.approx(10 * (2 * 1e-3 + 1e6 / 1e8))
+    assert group.on(2) == pytest.approx(machine.epoch_seconds(cost, Placement(2)))
+    seen = GrowingTrial(0, 1, (1, 2), epochs_left=6, pace=pace, restart=15.0)
+    grows = choose_sizes(1, 0, [seen]) == {0: 2}
+    both = [SimulatedTrial("long", cost), SimulatedTrial("short", replace(cost, epochs=2))]
+    for start, expected in ((15.0, grows), (60.0, False)):
+        assert choose_sizes(1, 0, [replace(seen, restart=start)]) == ({0: 2} if expected else {})
+        slow = replace(machine, start=start)
+        outcome = simulate(both, Cluster(1, 2), slow, Policy(grow=True, ready=True))
+        assert any(len(s.devices) == 2 for s in outcome.segments) == expected
 
 
 def test_a_pruned_trial_leaves_its_device_earlier() -> None:

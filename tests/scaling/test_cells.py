@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.small import small_config
-from unet3d.cluster.nodes import Node
+from unet3d import machine
+from unet3d.cluster.nodes import Node, gpu_kind
 from unet3d.config.schema import ScalingConfig, StudyConfig
 from unet3d.errors import ConfigError
 from unet3d.scaling.cells import Cell, cell_overrides, divides, plan_cells
-from unet3d.scaling.devices import StudyDevices, devices_of_cluster
+from unet3d.scaling.devices import StudyDevices, devices_of_cluster, find_devices
 
 FOUR = StudyDevices("CPUs", 4, 4, "4 cores")
 
@@ -74,7 +75,8 @@ def test_of_a_cluster_without_gpus_the_nodes_are_devices(tmp_path: Path) -> None
     """A worker on each node of a trial, with the CPUs that every node has; its machine in words."""
     devices = devices_of_cluster([Node("a", 4, 0), Node("b", 2, 0), Node("head", 0, 0)])
     assert (devices.kind, devices.count, devices.cpus) == ("nodes", 2, 2)
-    assert "1 nodes with 4 CPUs and 0 GPUs each" in devices.machine
+    assert "a node with 4 CPUs and 0 GPUs" in devices.machine
+    assert devices.device == "a node with 2 CPUs"
     config, settings = small_config(tmp_path, "batch_size=2"), ScalingConfig([1, 2])
     own = cell_overrides(Cell("data", 2, 2, 1, 0), config, settings, devices, False, seeds=2)
     assert {"parallel=data", "nodes=2", "parallel.cpus_per_node=2"} <= set(own)
@@ -92,3 +94,15 @@ def test_gpus_of_several_nodes_are_shared_by_whole_nodes(tmp_path: Path) -> None
     assert {"parallel=data", "nodes=2", "parallel.gpus_per_node=4"} <= set(own)
     with pytest.raises(ConfigError, match="6 for a trial are not whole nodes of 4 GPUs"):
         plan_cells(config, ScalingConfig([6], ["data"]), devices, weak=False)
+
+
+def test_the_kind_of_gpu_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here by the driver; of a cluster by what Ray counts; several kinds with their numbers."""
+    gpus = [machine.Gpu(80 * 10**9, (9, 0), name) for name in ("NVIDIA H100", "NVIDIA H100")]
+    monkeypatch.setattr(machine, "cuda_driver", lambda: machine.Driver(tuple(gpus)))
+    here = find_devices(small_config(tmp_path))
+    assert (here.kind, here.count, here.device) == ("GPUs", 2, "NVIDIA H100")
+    kind = gpu_kind({"CPU": 8.0, "GPU": 4.0, "accelerator_type:V100": 1.0})
+    nodes = [Node("a", 8, 4, gpu=kind), Node("b", 8, 4, gpu=kind), Node("c", 8, 4, gpu="A100")]
+    assert devices_of_cluster(nodes).device == "2 V100 and 1 A100"
+    assert devices_of_cluster([Node("a", 8, 4)]).device == "GPU" and gpu_kind({"CPU": 8.0}) == ""

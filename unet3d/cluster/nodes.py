@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,18 +20,20 @@ from unet3d.machine import cores
 
 log = logging.getLogger(__name__)
 PLACEMENT_SECONDS = 15.0  # for Ray to free what a former attempt used
+ACCELERATOR = "accelerator_type:"
 NODES_SHOWN = 6  # in a line
 Needs = tuple[float | None, float | None]  # CPUs and GPUs of a node; None: 1, and one if any has
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node as Ray counts it."""
+    """A node as Ray counts it. gpu: the kind of its GPUs, such as H100; "" where Ray names none."""
 
     name: str
     cpus: float
     gpus: float
     address: str = ""
+    gpu: str = ""
 
     def __str__(self) -> str:
         parts = [f"{self.cpus:g} CPUs"] if self.cpus or not self.gpus else []
@@ -65,11 +67,18 @@ def alive_nodes() -> list[Node]:
             node["Resources"].get("CPU", 0.0),
             node["Resources"].get("GPU", 0.0),
             node["NodeManagerAddress"],
+            gpu_kind(node["Resources"]),
         )
         for node in ray.nodes()
         if node["Alive"]
     ]
     return sorted(found, key=lambda node: (node.name, node.cpus, node.gpus))
+
+
+def gpu_kind(resources: Mapping[str, float]) -> str:
+    """What Ray has found a node's accelerator to be, which is a resource of that name."""
+    named = (name.partition(ACCELERATOR)[2] for name in resources if name.startswith(ACCELERATOR))
+    return next(named, "")
 
 
 def serving(nodes: Sequence[Node], cpus: float | None, gpus: float | None) -> list[Node]:

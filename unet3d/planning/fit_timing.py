@@ -18,7 +18,8 @@ SHARES = np.linspace(0, 1, 21)  # of computing during which gradients travel, th
 class MeasuredRun:
     """A run that has ended. parts: seconds of each part (perf/<part>_s), over `epochs` epochs.
 
-    warm: whether another run had trained in its process before.
+    warm: whether another run had trained in its process before; regrouped: whether it went on with
+    other devices meanwhile, so that its parts are of no one placement.
     """
 
     id: str
@@ -27,6 +28,7 @@ class MeasuredRun:
     parts: Mapping[str, float]
     epochs: int
     warm: bool = False
+    regrouped: bool = False
 
     def part(self, *names: str) -> float:
         """Seconds of these parts together."""
@@ -51,9 +53,9 @@ class MeasuredRun:
 def fit(runs: Sequence[MeasuredRun], name: str) -> Timing:
     """The constants that explain `runs` best, and how well they do.
 
-    Raises RunError where no run has finished an epoch.
+    Runs that were regrouped are left out. Raises RunError where no other has finished an epoch.
     """
-    runs = [run for run in runs if run.epochs and run.part("step")]
+    runs = [run for run in runs if run.epochs and run.part("step") and not run.regrouped]
     if not runs:
         raise RunError("timing: none of these runs has finished an epoch with perf/step_s")
     cold = [run for run in runs if not run.warm] or runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from unet3d.planning.simulated import Cluster
@@ -47,6 +48,11 @@ class FreeDevices:
             range(len(self.nodes)), key=lambda node: (node not in own, -len(self.nodes[node]))
         )
         return self._from([self.nodes[node] for node in order], more)
+
+    def closest(self, devices: Sequence[int], wanted: int) -> tuple[int, ...]:
+        """`wanted` of these devices, those on the nodes that have most of them."""
+        on_node = Counter(device // self.size for device in devices)
+        return tuple(sorted(devices, key=lambda d: (-on_node[d // self.size], d))[:wanted])
 
     def _from(self, nodes: Iterable[list[int]], wanted: int) -> tuple[int, ...]:
         found: list[int] = []

@@ -30,14 +30,16 @@ class Policy:
     cluster's data parallelism, anything between is hybrid.
 
     grow: whether trials continue on more devices at an epoch's end, once none waits. longest_first:
-    the order in which they start. warm: whether a process trains one trial after another. weak:
-    the batch is that of a replica, as in the paper, and not that of all replicas.
+    the order in which they start. warm: whether a process trains one trial after another; ready:
+    whether these are there before the first trial. weak: the batch is that of a replica, as in the
+    paper, and not that of all replicas.
     """
 
     devices: int = 1
     grow: bool = False
     longest_first: bool = False
     warm: bool = True
+    ready: bool = False
     weak: bool = False
 
     def name(self, cluster: Cluster) -> str:
@@ -49,11 +51,15 @@ class Policy:
 
 @dataclass(frozen=True)
 class SimulatedTrial:
-    """A trial to be simulated. epochs: after which it is pruned; None: it finishes."""
+    """A trial to be simulated. epochs: after which it is pruned; None: it finishes.
+
+    after: how many trials must be over before the search asks for it.
+    """
 
     name: str
     cost: RunCost
     epochs: int | None = None
+    after: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What a sweep would take on a cluster: its trials placed and timed without running anything.
 
-An event loop over ends of trials, ends of epochs at which trials may grow, and losses of nodes.
+An event loop over ends of trials, ends of epochs at which trials may grow or give devices back, and
+losses of nodes.
 The same seed gives the same times.
 """
 
@@ -13,7 +14,9 @@ from itertools import count
 
 import numpy as np
 
+from unet3d.planning.attempt import Attempt, pace_of
 from unet3d.planning.free_devices import FreeDevices
+from unet3d.planning.grow import choose_sizes, possible_sizes
 from unet3d.planning.simulated import (
     RESTART,
     Cluster,
@@ -25,23 +28,6 @@ from unet3d.planning.simulated import (
 from unet3d.planning.timing import Placement, RunCost, Timing
 
 ALONE = Policy()  # experiment parallelism: a device a trial
-LEAST_GAIN = 0.05  # of a trial's remaining time, below which it does not grow
-
-
-@dataclass
-class _Running:
-    """A trial on its devices. done: epochs before this attempt; first: when its first one began."""
-
-    trial: int
-    devices: tuple[int, ...]
-    placement: Placement
-    started: float
-    first: float
-    epoch: float  # seconds
-    done: int
-    token: int  # of its event; an older one is void
-    grows: bool = False  # at its next epoch's end, onto the devices that it has reserved
-    reserved: tuple[int, ...] = ()
 
 
 @dataclass
@@ -54,15 +40,20 @@ class Simulation:
     policy: Policy
     seed: int = 0
     now: float = 0.0
+    later: list[int] = field(default_factory=list)  # trials that the search has not asked for yet
     waiting: list[tuple[int, int]] = field(default_factory=list)  # (trial, epochs done)
-    running: dict[int, _Running] = field(default_factory=dict)
+    running: dict[int, Attempt] = field(default_factory=dict)
     segments: list[Segment] = field(default_factory=list)
-    used: set[int] = field(default_factory=set)  # devices whose process has trained already
+    used: set[int] = field(default_factory=set)  # devices with a process that waits for a trial
+    over: int = 0  # trials
     lost: int = 0
 
     def run(self) -> Outcome:
         """Simulate to the end of the last trial."""
         self.free = FreeDevices(self.cluster)
+        self.each = min(self.policy.devices, self.cluster.devices)  # devices of a slot
+        if self.policy.ready:
+            self.used = set(range(self.cluster.devices))
         random = np.random.default_rng([self.seed, len(self.trials)])
         self.factors = np.exp(random.normal(0, self.timing.spread, len(self.trials))).tolist()
         self.random, self.tokens = random, count()
@@ -70,7 +61,7 @@ class Simulation:
         order = list(range(len(self.trials)))
         if self.policy.longest_first:
             order.sort(key=lambda n: -self._length(n))
-        self.waiting = [(number, 0) for number in order]
+        self.later = sorted(order, key=lambda n: self.trials[n].after)
         self._schedule_losses()
         self._fill()
         while self.running or self.waiting:
@@ -79,8 +70,10 @@ class Simulation:
                 self._lose(subject)
             elif kind == "repair":
                 self._repair(subject)
-            elif subject in self.running and self.running[subject].token == token:
-                self._end_or_grow(self.running[subject])
+            elif subject not in self.running or self.running[subject].token != token:
+                continue
+            elif kind == "end":
+                self._end(self.running[subject])
             self._fill()
         makespan = max((s.end for s in self.segments), default=0.0)
         return Outcome(
@@ -108,9 +101,7 @@ class Simulation:
     def _cost(self, number: int) -> RunCost:
         """A trial's cost, the same however far it grows: its global batch stays."""
         cost = self.trials[number].cost
-        if not self.policy.weak:
-            return cost
-        return cost.with_batch_of_replicas(min(self.policy.devices, self.cluster.devices))
+        return cost.with_batch_of_replicas(self.each) if self.policy.weak else cost
 
     def _epochs(self, number: int) -> int:
         trial = self.trials[number]
@@ -121,83 +112,111 @@ class Simulation:
         return self._epochs(number) * alone
 
     def _fill(self) -> None:
-        """Start what waits where there is room; then let trials grow."""
+        """Start what waits where there is room; then see which trials shall grow or give back."""
+        while self.later and self._asked_for(self.later[0]):
+            self.waiting.append((self.later.pop(0), 0))
+        if self.waiting:
+            for run in self.running.values():
+                if run.wanted is not None and run.wanted > run.slots:
+                    self._withdraw(run)
         while self.waiting:
             number, done = self.waiting[0]
-            devices = self.free.take(self._wanted(number))
+            devices = self.free.take(self._cost(number).largest_devices(self.each))
             if devices is None:
-                return
+                break
             self.waiting.pop(0)
-            self._start(number, done, devices, restart=False)
+            self._start(number, done, devices, slots=1)
         if self.policy.grow:
-            self._grow()
+            self._regroup()
 
-    def _wanted(self, number: int) -> int:
-        most = min(self.policy.devices, self.cluster.devices)
-        return self._cost(number).largest_devices(most)
+    def _asked_for(self, number: int) -> bool:
+        nothing_else = not self.running and not self.waiting
+        return self.over >= self.trials[number].after or nothing_else
 
-    def _start(self, number: int, done: int, devices: tuple[int, ...], restart: bool) -> None:
-        place = self._place(devices)
-        cost = self._cost(number)
-        warm = self.policy.warm and (restart or set(devices) <= self.used)
-        begin = self.timing.start_seconds(warm) * self.factors[number]
-        epoch = self.timing.epoch_seconds(cost, place) * self.factors[number]
-        self.used |= set(devices)
-        run = _Running(
-            number, devices, place, self.now, self.now + begin, epoch, done, next(self.tokens)
+    def _start(self, number: int, done: int, devices: tuple[int, ...], slots: int) -> None:
+        place, cost, factor = self._place(devices), self._cost(number), self.factors[number]
+        warm = self.policy.warm and set(devices) <= self.used
+        if slots > 1:  # a group of processes of its own, for which the others end
+            self.used -= set(devices)
+        else:
+            self.used |= set(devices)
+        run = Attempt(
+            number,
+            slots,
+            devices,
+            self.now,
+            first=self.now + self.timing.start_seconds(warm and slots == 1) * factor,
+            epoch=self.timing.epoch_seconds(cost, place) * factor,
+            done=done,
+            epochs=self._epochs(number),
+            sizes=possible_sizes(
+                cost.batch // cost.parts, len(devices) // slots, self.cluster.devices // self.each
+            ),
+            pace=pace_of(cost, place, self.timing, slots).slowed(factor),
+            restart=self.timing.start_seconds() * factor,
+            token=next(self.tokens),
         )
         self.running[number] = run
-        self._add(self._finish_time(run), "trial", number, run.token)
+        self._add(run.last_end + self.timing.end, "end", number, run.token)
+        if self.policy.grow:
+            self._add(run.next_end(self.now), "look", number, run.token)
 
-    def _finish_time(self, run: _Running) -> float:
-        left = self._epochs(run.trial) - run.done
-        return run.first + left * run.epoch + self.timing.end
-
-    def _end_or_grow(self, run: _Running) -> None:
+    def _end(self, run: Attempt) -> None:
+        """The trial ends, or goes on with other devices."""
         del self.running[run.trial]
         self._record(run)
-        if run.grows:
-            done = run.done + round((self.now - run.first) / run.epoch)
-            self._start(run.trial, done, (*run.devices, *run.reserved), restart=True)
-        else:
+        done = run.done + run.ended(self.now)
+        if run.wanted is None:
+            self.over += 1
             self.free.release(run.devices)
+            return
+        self.used -= set(run.devices)
+        have = (*run.devices, *run.reserved)
+        if run.wanted == 1:  # as any trial does that has one slot
+            self.free.release(have)
+            self.waiting.insert(0, (run.trial, done))
+            return
+        kept = self.free.closest(have, run.wanted * run.devices_of_slot)
+        self.free.release(set(have) - set(kept))
+        self._start(run.trial, done, kept, run.wanted)
 
-    def _record(self, run: _Running) -> None:
+    def _record(self, run: Attempt) -> None:
         begun = min(run.first, self.now)
         self.segments.append(Segment(run.trial, run.devices, run.started, begun, RESTART))
         if self.now > begun:
             self.segments.append(Segment(run.trial, run.devices, begun, self.now))
 
-    def _grow(self) -> None:
-        """Give free devices to the trials that would end last, where that is worth a restart."""
-        for run in sorted(self.running.values(), key=self._finish_time, reverse=True):
-            free = self.free.count
-            if not free:
-                return
-            if run.grows or self.now < run.first:
-                continue
-            wanted = self._cost(run.trial).largest_devices(len(run.devices) + free)
-            more = wanted - len(run.devices)
-            if more <= 0 or not self._gains(run, wanted):
-                continue
-            passed = int((self.now - run.first) / run.epoch) + 1
-            at = run.first + passed * run.epoch
-            if run.done + passed >= self._epochs(run.trial):
-                continue
-            taken = self.free.take_beside(more, run.devices)
-            run.grows, run.reserved, run.token = True, taken, next(self.tokens)
-            self._add(at, "trial", run.trial, run.token)
+    def _regroup(self) -> None:
+        """Ask trials to go on with more devices, or with fewer: by the choice of real sweeps."""
+        free, waiting = self.free.count // self.each, len(self.waiting)
+        for run in self.running.values():
+            if run.wanted is not None and run.wanted < run.slots and not waiting:
+                self._withdraw(run)
+        if waiting:
+            free += sum(r.slots - r.wanted for r in self.running.values() if r.wanted is not None)
+        staying = (run for run in self.running.values() if run.wanted is None)
+        if waiting > free:
+            staying = (run for run in staying if run.slots > 1)
+        elif waiting or not free:
+            return
+        sizes = choose_sizes(free, waiting, [run.growing(self.now) for run in staying])
+        for number, slots in sizes.items():
+            self._ask(self.running[number], slots)
 
-    def _gains(self, run: _Running, devices: int) -> bool:
-        size = self.cluster.devices_per_node
-        nodes = max(run.placement.nodes, -(-devices // size))
-        place = Placement(devices, nodes, run.placement.sharing)
-        cost, factor = self._cost(run.trial), self.factors[run.trial]
-        left = (self._finish_time(run) - self.now) / run.epoch  # epochs
-        before = left * run.epoch
-        restart = self.timing.start_seconds(self.policy.warm) * factor + run.epoch / 2
-        after = restart + left * self.timing.epoch_seconds(cost, place) * factor
-        return after < (1 - LEAST_GAIN) * before
+    def _ask(self, run: Attempt, slots: int) -> None:
+        """Have the trial go on with `slots` after its epoch."""
+        more = (slots - run.slots) * run.devices_of_slot
+        at = run.next_end(self.now)
+        if more > 0:
+            run.reserved = self.free.take_beside(more, run.devices)
+        run.wanted, run.token = slots, next(self.tokens)
+        self._add(at, "end", run.trial, run.token)
+
+    def _withdraw(self, run: Attempt) -> None:
+        """Have it go on as it is."""
+        self.free.release(run.reserved)
+        run.wanted, run.reserved, run.token = None, (), next(self.tokens)
+        self._add(run.last_end + self.timing.end, "end", run.trial, run.token)
 
     def _schedule_losses(self) -> None:
         if self.cluster.losses > 0:
@@ -215,8 +234,7 @@ class Simulation:
             del self.running[run.trial]
             self._record(run)
             self.free.release((*run.devices, *run.reserved))
-            ended = max(0, int((self.now - run.first) / run.epoch))
-            self.waiting.insert(0, (run.trial, run.done + ended))
+            self.waiting.insert(0, (run.trial, run.done + run.ended(self.now)))
             self.lost += 1
         self._add(self.now + self.cluster.repair, "repair", node, 0)
 

@@ -21,7 +21,7 @@ GB = 1e9
 class StudyDevices:
     """What trials are spread over. per_node: devices of a node; cpus: of one that is a device.
 
-    machine: what it is, to be kept with what was measured on it.
+    machine: what it is, to be kept with what was measured on it; device: the kind of one device.
     """
 
     kind: str
@@ -30,6 +30,7 @@ class StudyDevices:
     machine: str
     place: str = "this machine"
     cpus: int = 1
+    device: str = ""
 
 
 def find_devices(config: Config) -> StudyDevices:
@@ -42,7 +43,16 @@ def find_devices(config: Config) -> StudyDevices:
             return devices_of_cluster(alive_nodes())
     sizes = machine.gpu_sizes()
     count = len(sizes) or machine.cores()
-    return StudyDevices(GPUS if sizes else CPUS, count, count, this_machine(sizes))
+    device = _kinds(machine.gpu_names(), "GPU") if sizes else f"a core of {_processor()}"
+    return StudyDevices(GPUS if sizes else CPUS, count, count, this_machine(sizes), device=device)
+
+
+def _kinds(names: Sequence[str], unnamed: str) -> str:
+    """The different ones of these names, as "2 A and 1 B" where there are several."""
+    counts = Counter(name or unnamed for name in names)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return " and ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def devices_of_cluster(nodes: Sequence[Node]) -> StudyDevices:
@@ -50,13 +60,19 @@ def devices_of_cluster(nodes: Sequence[Node]) -> StudyDevices:
     with_gpus = [node for node in nodes if node.gpus >= 1]
     serving = with_gpus or [node for node in nodes if node.cpus >= 1]
     kinds = Counter(f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in serving)
-    described = ", ".join(f"{count} nodes with {kind} each" for kind, count in kinds.items())
+    described = ", ".join(
+        f"a node with {kind}" if count == 1 else f"{count} nodes with {kind} each"
+        for kind, count in kinds.items()
+    )
     machine_line = f"a Ray cluster: {described or 'no nodes'}"
     cpus = int(min((node.cpus for node in serving), default=1))
     if not with_gpus:
-        return StudyDevices(NODES, len(serving), 1, machine_line, "the cluster", cpus)
+        node = f"a node with {cpus} CPUs"
+        return StudyDevices(NODES, len(serving), 1, machine_line, "the cluster", cpus, node)
     size = int(min(node.gpus for node in with_gpus))
-    return StudyDevices(GPUS, size * len(with_gpus), size, machine_line, "the cluster", cpus)
+    device = _kinds([node.gpu for node in with_gpus], "GPU")
+    count = size * len(with_gpus)
+    return StudyDevices(GPUS, count, size, machine_line, "the cluster", cpus, device)
 
 
 def this_machine(gpu_bytes: Sequence[int]) -> str:

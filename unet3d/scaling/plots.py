@@ -11,7 +11,13 @@ from unet3d.plotting import figure, save_pdf, save_png
 
 PAPER = (("data", 12.0), ("experiment", 14.0))  # speed-ups on 32 GPUs (Berral et al. 2022)
 PAPER_GPUS = 32
-COLOURS = ("tab:blue", "tab:green", "tab:orange", "tab:red", "tab:purple")
+COLOURS = {  # of a parallelism, in every picture
+    "experiment": "tab:blue",
+    "experiment, growing": "tab:green",
+    "data": "tab:orange",
+    "hybrid": "tab:red",
+}
+OTHER_COLOUR = "tab:purple"
 
 
 class Point(Protocol):
@@ -32,12 +38,13 @@ def draw_speedup(points: Sequence[Point], folder: Path, title: str) -> None:
     most = max(point.devices for point in points)
     end = max(most, PAPER_GPUS)
     axis.plot([1, end], [1, end], color="0.7", linestyle="--", label="ideal")
-    for index, (name, curve) in enumerate(_curves(points).items()):
+    for name, curve in _curves(points).items():
         x, y = zip(*curve, strict=True)
-        axis.plot(x, y, marker="o", color=COLOURS[index % len(COLOURS)], label=name)
+        axis.plot(x, y, marker="o", color=COLOURS.get(name, OTHER_COLOUR), label=name)
     for (name, speedup), marker in zip(PAPER, ("^", "v"), strict=True):
         label = f"Berral et al. 2022, {name}: x{speedup:.0f} on {PAPER_GPUS} GPUs"
-        axis.plot([PAPER_GPUS], [speedup], marker, color="black", label=label)
+        shape = {"color": COLOURS[name], "markeredgecolor": "black", "markersize": 8}
+        axis.plot([PAPER_GPUS], [speedup], marker, label=label, **shape)
     axis.set_xscale("log", base=2)
     axis.set_yscale("log", base=2)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -73,15 +80,17 @@ def draw_gantt(outcome: Outcome, path: Path, title: str) -> None:
     picture = figure(figsize=(9, min(12.0, 1.5 + 0.18 * outcome.devices)), layout="constrained")
     axis: Any = picture.subplots()
     colours = _trial_colours()
+    unit, seconds = ("hours", 3600) if outcome.makespan >= 2 * 3600 else ("minutes", 60)
     for segment in outcome.segments:
         for device in segment.devices:
             axis.broken_barh(
-                [(segment.start / 3600, (segment.end - segment.start) / 3600)],
+                [(segment.start / seconds, (segment.end - segment.start) / seconds)],
                 (device - 0.4, 0.8),
                 facecolors=colours[segment.trial % len(colours)],
                 alpha=1.0 if segment.kind == TRAIN else 0.3,
             )
-    axis.set_xlabel("hours")
+    axis.set_xlabel(unit)
+    axis.set_ylim(-1, outcome.devices)
     axis.set_ylabel("device")
     axis.set_title(title, fontsize=10)
     save_png(picture, path)

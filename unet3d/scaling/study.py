@@ -106,6 +106,7 @@ def plan_study(settings: ScalingConfig, overrides: Sequence[str]) -> StudyPlan:
         settings.scaling.fraction,
         weak,
         devices.machine,
+        devices.device,
     )
     _check_one_device(settings, folder)
     _check_same_study(folder, facts)
@@ -166,7 +167,7 @@ def _check_same_study(folder: Path, facts: StudyFacts) -> None:
         write_text(folder / STUDY, json.dumps(asked, indent=1))
         return
     kept = json.loads(text)
-    differ = [key for key in asked if kept.get(key) != asked[key]]
+    differ = [key for key in asked if key in kept and kept[key] != asked[key]]
     if differ:
         shown = "; ".join(f"{key} was {kept.get(key)}, and is {asked[key]}" for key in differ)
         raise ConfigError(

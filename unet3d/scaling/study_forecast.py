@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 
 from unet3d.config.schema import Config
 from unet3d.errors import DataError
@@ -40,12 +39,11 @@ def forecast_cells(
         log.info("scaling: no forecast: %s", error)
         return {}
     overhead = sweep_overhead(output_dir, timing)
-    warm = replace(timing, start=timing.warm_start)
     found = {}
     for cell in cells:
         far = devices.kind == NODES
         cluster = Cluster(cell.devices, 1) if far else Cluster(cell.at_once, cell.each)
-        policy = Policy(devices=cell.each, longest_first=True, weak=weak)
-        found[cell.name] = overhead + simulate(simulated, cluster, warm, policy).makespan
+        policy = Policy(devices=cell.each, longest_first=True, weak=weak, ready=True)
+        found[cell.name] = overhead + simulate(simulated, cluster, timing, policy).makespan
     log.info("scaling: forecasts, simulated, rest on %s", timing.describe())
     return found

@@ -28,6 +28,7 @@ class StudyRecord:
         tags = {
             "study": facts.name,
             "study.machine": facts.machine,
+            "study.device": facts.device,
             "study.settings": " ".join(facts.overrides)[:5000],
             "mlflow.source.name": "unet3d scaling",
         }

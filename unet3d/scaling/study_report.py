@@ -41,7 +41,10 @@ class CellResult:
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """What a study is of, which all of its parts have in common. machine: in words."""
+    """What a study is of, which all of its parts have in common.
+
+    machine: in words; device: the kind of one device, such as a GPU's name.
+    """
 
     name: str
     overrides: Sequence[str]
@@ -49,6 +52,7 @@ class StudyFacts:
     fraction: float
     weak: bool
     machine: str
+    device: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,11 +132,12 @@ def write_study(results: Sequence[CellResult], folder: Path, facts: StudyFacts) 
     rows = summarised(results)
     text = io.StringIO()
     fields = [key for key in asdict(rows[0]) if key != "parts"] + list(rows[0].parts)
+    fields.append("device")
     writer = csv.DictWriter(text, fields, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         values = asdict(row)
-        writer.writerow({**values.pop("parts"), **values})
+        writer.writerow({**values.pop("parts"), **values, "device": facts.device})
     write_text(folder / "table.csv", text.getvalue())
     content = {**asdict(facts), "rows": [asdict(row) for row in rows]}
     write_text(folder / "results.json", json.dumps(content, indent=1))
@@ -150,6 +155,7 @@ def write_study(results: Sequence[CellResult], folder: Path, facts: StudyFacts) 
         name=facts.name,
         title_line=title,
         machine=facts.machine,
+        device=facts.device,
         headings=headings,
         rows=cells,
         pictures=pictures,

@@ -188,7 +188,8 @@ def _run(
     if begun is not None and not sweep.stopping:
         seconds = time.monotonic() - begun
         overhead = seconds - table.trial_seconds
-        folder.write_facts(replace(folder.facts(), seconds=seconds, overhead=overhead))
+        known = replace(folder.facts(), seconds=seconds, overhead=overhead)
+        folder.write_facts(replace(known, worker_start=pool.start_seconds))
     return results
 
 

@@ -26,8 +26,8 @@ class SweepFacts:
     """What is kept of a sweep as a whole. run_id: of its parent run in MLflow.
 
     seconds: that its command took, once all trials are over, and overhead: of these before the
-    first trial and after the last; 0 before, and where several commands were needed. budget: device
-    hours that it may take, 0 without a limit.
+    first trial and after the last; 0 before, and where several commands were needed. worker_start:
+    that a worker took until it was ready. budget: device hours that it may take, 0 without a limit.
     """
 
     name: str = ""
@@ -36,6 +36,7 @@ class SweepFacts:
     swept: tuple[str, ...] = ()
     seconds: float = 0.0
     overhead: float = 0.0
+    worker_start: float = 0.0
     budget: float = 0.0
 
 
@@ -141,6 +142,7 @@ class SweepFolder:
             swept=tuple(kept.get(SWEPT, ())),
             seconds=float(kept.get("seconds", 0.0)),
             overhead=float(kept.get("overhead", 0.0)),
+            worker_start=float(kept.get("worker_start", 0.0)),
             budget=float(kept.get("budget", 0.0)),
         )
 
@@ -153,7 +155,8 @@ class SweepFolder:
             SWEPT: list(facts.swept),
         }
         if facts.seconds:
-            kept |= {"seconds": facts.seconds, "overhead": facts.overhead}
+            times = ("seconds", "overhead", "worker_start")
+            kept |= {name: getattr(facts, name) for name in times}
         if facts.budget:
             kept["budget"] = facts.budget
         write_text(self.path / SWEEP, json.dumps(kept, indent=1))

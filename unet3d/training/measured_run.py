@@ -53,4 +53,5 @@ def measured_run(folder: RunFolder, stores: Stores) -> MeasuredRun:
         parts=parts,
         epochs=len(history),
         warm="sweep.trial" in facts.tags,
+        regrouped="sweep.grown" in facts.tags,
     )

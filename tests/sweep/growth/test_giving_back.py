@@ -12,7 +12,7 @@ import ray
 from tests.small import small_config
 from unet3d.config.schema import SweepConfig
 from unet3d.distributed.stop import StopRequest
-from unet3d.sweep.growth import grow
+from unet3d.planning import grow
 from unet3d.sweep.live_table import LiveTable
 from unet3d.sweep.plan import SweepPlan, run_config
 from unet3d.sweep.resources import choose_from_cluster

@@ -19,7 +19,7 @@ from unet3d.planning.timing import Timing
 from unet3d.sweep.forecast.known_timing import timing_of_runs
 from unet3d.sweep.growth.regroup import replica_setting
 from unet3d.sweep.resources import TrialResources
-from unet3d.sweep.sweep_folder import SWEEP, SweepFolder
+from unet3d.sweep.sweep_folder import SWEEP, SweepFacts, SweepFolder
 from unet3d.training.run_cost import trials_like
 
 log = logging.getLogger(__name__)
@@ -58,8 +58,8 @@ def simulated_sweep(
     trials = trials_like(configs, total)
     each = max(1, round(resources.gpus)) * resources.workers_per_trial
     cluster = Cluster(resources.at_once, each)  # a node for each trial that runs at once
-    policy = Policy(devices=each, longest_first=True, grow=grow)
-    return simulate(trials, cluster, replace(timing, start=timing.warm_start), policy)
+    policy = Policy(devices=each, longest_first=True, grow=grow, ready=True)
+    return simulate(trials, cluster, timing, policy)
 
 
 def simulated_trials(
@@ -67,9 +67,9 @@ def simulated_trials(
 ) -> list[float]:
     """Seconds of each trial by itself, with `resources`, on workers that are there already."""
     each = max(1, round(resources.gpus)) * resources.workers_per_trial
-    warm = replace(timing, start=timing.warm_start, spread=0.0)
+    steady, policy = replace(timing, spread=0.0), Policy(devices=each, ready=True)
     one = Cluster(1, each)
-    return [simulate([trial], one, warm, Policy(devices=each)).makespan for trial in trials]
+    return [simulate([trial], one, steady, policy).makespan for trial in trials]
 
 
 def may_grow(configs: Sequence[Config], grow: str) -> bool:
@@ -84,9 +84,26 @@ def sweep_overhead(output_dir: str, timing: Timing) -> float:
 
     The median of those of sweeps that have ended here; else that of a process, and of Ray.
     """
-    folders = (path.parent for path in (Path(output_dir) / "sweeps").glob(f"*/{SWEEP}"))
-    known = [found for folder in folders if (found := SweepFolder(folder).facts().overhead) > 0]
+    known = [facts.overhead for facts in _sweeps(output_dir) if facts.overhead > 0]
     return median(known) if known else timing.start + RAY_SECONDS
+
+
+def with_new_workers(timing: Timing, output_dir: str) -> Timing:
+    """With the start of a process where runs were trained by workers that were there already.
+
+    Such a run does not say what one takes that is started for it, as for a trial that grows; the
+    sweeps that have ended here do.
+    """
+    known = [facts.worker_start for facts in _sweeps(output_dir) if facts.worker_start > 0]
+    if not known:
+        return timing
+    return replace(timing, start=max(timing.start, timing.warm_start + median(known)))
+
+
+def _sweeps(output_dir: str) -> list[SweepFacts]:
+    """What is kept of those in `output_dir`."""
+    found = (Path(output_dir) / "sweeps").glob(f"*/{SWEEP}")
+    return [SweepFolder(path.parent).facts() for path in found]
 
 
 def forecast_lines(
@@ -105,6 +122,7 @@ def forecast_lines(
     output_dir = configs[0].output_dir
     try:
         timing = timing_of_runs(runs, f"runs of {output_dir}", output_dir)
+        timing = with_new_workers(timing, output_dir)
         outcome = simulated_sweep(configs, total, resources, timing, may_grow(configs, grow))
     except (RunError, DataError) as error:
         return [f"no forecast: {error}"]

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from unet3d.cluster.nodes import WorkerResources
 from unet3d.config.schema import Config
+from unet3d.planning.grow import GrowingTrial, choose_sizes, possible_sizes, size_after
 from unet3d.run_folder import run_folder
 from unet3d.sampling.split_record import read_record
-from unet3d.sweep.growth.grow import GrowingTrial, choose_sizes, measured_pace, start_seconds
+from unet3d.sweep.growth.pace import measured_pace, start_seconds
 from unet3d.sweep.resources import TrialResources
 from unet3d.sweep.running_trial import RunningTrial
 from unet3d.sweep.sweep_folder import SweepFolder
@@ -44,9 +45,8 @@ def possible_slots(config: Config, resources: TrialResources, capacity: int) -> 
     logical_cpus = not resources.gpus and (config.parallel.devices or 1) > 1
     if share_of_gpu or logical_cpus:
         return (1,)
-    parts = config.batch_size // config.accumulate
-    more = [n for n in range(2, capacity + 1) if parts % devices_of(resources, config, n) == 0]
-    return (1, *more)
+    at_once = config.batch_size // config.accumulate
+    return possible_sizes(at_once, devices_of(resources, config, 2) // 2, capacity)
 
 
 def worker_resources(resources: TrialResources) -> WorkerResources:
@@ -72,8 +72,7 @@ def slots_after(
     config: Config, resources: TrialResources, capacity: int, wanted: int, free: int
 ) -> int:
     """With which a trial goes on that was to have `wanted`, where `free` are left for it now."""
-    sizes = possible_slots(config, resources, capacity)
-    return max((size for size in sizes if size <= min(wanted, free)), default=1)
+    return size_after(possible_slots(config, resources, capacity), wanted, free)
 
 
 def ask_to_regroup(

@@ -1,24 +1,22 @@
 """Which running trials shall have more or fewer devices: a pure function of what was measured.
 
-Nothing is fitted. An epoch's time on other slots follows from the parts of the trial's own epochs,
-on assumptions that docs/decisions/0023-sweeps-that-grow.md gives the reasons for.
+A sweep decides by it, and the simulator of sweeps. Nothing is fitted: an epoch's time on other
+slots follows from the parts of the trial's own epochs, on assumptions that
+docs/decisions/0023-sweeps-that-grow.md gives the reasons for.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import mean
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 # Of the steps of several devices, until a group of the trial has been measured.
 ASSUMED_EFFICIENCY = 0.8
 ASSUMED_SECONDS = 0.02  # that a step takes longer over several processes, however short it is
 MARGIN = 1.5  # restarts that a change must gain
-LAST_EPOCHS = 5  # that are looked at
-DIVIDED = ("input_wait", "step")
-UNDIVIDED = ("checkpoint", "record")
-AT_START = ("start", "trace")
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,19 @@ class Pace:
         validation = self.validation * self._rounds(slots) / self._rounds(self.slots)
         return steps + all_reduce + validation + self.rest
 
+    def slowed(self, factor: float) -> Pace:
+        """Of a trial that takes `factor` times as long."""
+        parts = ("steps", "all_reduce", "validation", "rest")
+        return replace(self, **{part: factor * getattr(self, part) for part in parts})
+
     def _rounds(self, slots: int) -> int:
         return math.ceil(max(1, self.cases) / (slots * self.workers))
 
 
 @dataclass(frozen=True)
 class GrowingTrial:
-    """A running trial. slots: that it has; sizes: that it may have; restart: seconds of a change.
+    """A running trial. slots: that it has; sizes: that it may have, in order; restart: seconds of a
+    change.
 
     epochs_left: after the one that it is in. pace: None before an epoch was measured.
     """
@@ -75,42 +79,33 @@ class GrowingTrial:
         """Whether the change gains clearly more than it costs."""
         return self.left(self.slots) - self.left(slots) > MARGIN * self.restart
 
+    def gains(self, free: int) -> bool:
+        """Whether a change pays with all free slots, hence perhaps with some of them."""
+        largest = self.sizes[bisect_right(self.sizes, self.slots + free) - 1]
+        return self.pace is not None and largest > self.slots and self.pays(largest)
 
-def measured_pace(
-    records: Sequence[Mapping[str, float]], slots: int, cases: int, workers: int = 1
-) -> Pace | None:
-    """The pace by the metrics of an attempt's epochs, the first of which also has its start."""
-    if not records:
-        return None
-    steady = (records[1:] or records)[-LAST_EPOCHS:]
-
-    def seconds(*parts: str) -> float:
-        return mean(sum(one.get(f"perf/{part}_s", 0.0) for part in parts) for one in steady)
-
-    return Pace(
-        slots,
-        steps=seconds(*DIVIDED),
-        all_reduce=seconds("allreduce") if slots > 1 else 0.0,
-        validation=seconds("validate"),
-        rest=seconds(*UNDIVIDED),
-        updates=mean(map(_updates, steady)),
-        cases=cases,
-        workers=workers,
-    )
+    def next_size(self, slots: int) -> int:
+        """The next larger size, or the same where there is none."""
+        larger = bisect_right(self.sizes, slots)
+        return self.sizes[larger] if larger < len(self.sizes) else slots
 
 
-def _updates(record: Mapping[str, float]) -> float:
-    """Updates of the epoch, by what one took."""
-    one = record.get("perf/step_ms", 0.0) / 1000
-    return sum(record.get(f"perf/{part}_s", 0.0) for part in DIVIDED) / one if one else 0.0
+def possible_sizes(at_once: int, devices: int, capacity: int) -> tuple[int, ...]:
+    """The numbers of slots, at most `capacity`, on which the global batch stays as it is.
+
+    at_once: patches of a step, over all replicas, at a time; devices: of a slot. One is always
+    possible.
+    """
+    most = min(capacity, at_once // devices)
+    return (1, *(n for n in range(2, most + 1) if at_once % (n * devices) == 0))
 
 
-def start_seconds(record: Mapping[str, float]) -> float:
-    """What an attempt needed from its process' readiness to the end of its first step."""
-    return sum(record.get(f"perf/{part}_s", 0.0) for part in AT_START)
+def size_after(sizes: Sequence[int], wanted: int, free: int) -> int:
+    """With how many slots a trial goes on that was to have `wanted`, where `free` are left now."""
+    return max((size for size in sizes if size <= min(wanted, free)), default=1)
 
 
-def choose_sizes(free: int, waiting: int, trials: Sequence[GrowingTrial]) -> dict[int, int]:
+def choose_sizes(free: int, waiting: int, trials: Iterable[GrowingTrial]) -> dict[int, int]:
     """The slots that trials shall have, by number, where these are not those that they have.
 
     free: slots without a trial, below 0 where some were lost; waiting: trials that need one.
@@ -118,12 +113,12 @@ def choose_sizes(free: int, waiting: int, trials: Sequence[GrowingTrial]) -> dic
     candidates = [one for one in trials if one.epochs_left > 0]
     if waiting > free:
         return _give_back(waiting - max(0, free), candidates)
-    if waiting:
+    if waiting or free <= 0:
         return {}
-    candidates = [one for one in candidates if one.pace is not None]
+    candidates = [one for one in candidates if one.gains(free)]
     while candidates:
         shares = _share_out(free, candidates)
-        grown = [one for one in candidates if shares[one.number] > one.slots]
+        grown = [one for one in candidates if shares.get(one.number, 0) > one.slots]
         unpaid = [one for one in grown if not one.pays(shares[one.number])]
         if not unpaid:
             return {one.number: shares[one.number] for one in grown}
@@ -132,17 +127,23 @@ def choose_sizes(free: int, waiting: int, trials: Sequence[GrowingTrial]) -> dic
 
 
 def _share_out(free: int, trials: Sequence[GrowingTrial]) -> dict[int, int]:
-    """Free slots go to the trial with the longest time left, one size after another."""
-    shares = {one.number: one.slots for one in trials}
-    open_to_more = list(trials)
-    while open_to_more:
-        longest = max(open_to_more, key=lambda one: one.left(shares[one.number]))
-        now = shares[longest.number]
-        size = min((size for size in longest.sizes if size > now), default=now)
-        if size > now and size - now <= free and longest.left(size) < longest.left(now):
+    """Free slots go to the trial with the longest time left, one size after another.
+
+    Returns the slots of those that have got any.
+    """
+    shares: dict[int, int] = {}
+    longest_first = [(-one.left(one.slots), place) for place, one in enumerate(trials)]
+    heapq.heapify(longest_first)
+    while longest_first and free > 0:
+        left, place = longest_first[0]
+        longest = trials[place]
+        now = shares.get(longest.number, longest.slots)
+        size = longest.next_size(now)
+        if now < size <= now + free and (shorter := longest.left(size)) < -left:
             shares[longest.number], free = size, free - (size - now)
+            heapq.heapreplace(longest_first, (-shorter, place))
         else:
-            open_to_more.remove(longest)
+            heapq.heappop(longest_first)
     return shares
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unet3d.sweep.growth.grow import GrowingTrial, Pace, choose_sizes, measured_pace, start_seconds
+from unet3d.planning.grow import GrowingTrial, Pace, choose_sizes, possible_sizes, size_after
 
 MINUTE = Pace(slots=1, steps=60.0, all_reduce=0.0, validation=0.0, rest=0.0)
 POWERS = (1, 2, 4, 8)
@@ -93,14 +93,15 @@ def test_short_steps_do_not_pay_over_processes() -> None:
     assert choose_sizes(1, 0, [trial(pace=short, epochs_left=1000)]) == {}
 
 
-def test_the_start_of_an_attempt_is_not_its_pace() -> None:
-    """The first record has the start and the first step, which are what a restart costs."""
-    first = {"perf/start_s": 5.0, "perf/trace_s": 4.0, "perf/step_s": 9.0, "perf/step_ms": 100.0}
-    later = {"perf/step_s": 2.0, "perf/input_wait_s": 1.0, "perf/validate_s": 0.5}
-    later |= {"perf/checkpoint_s": 0.2, "perf/record_s": 0.1, "perf/step_ms": 300.0}
-    assert start_seconds(first) == 9.0
-    assert measured_pace([], slots=1, cases=4) is None
-    pace = measured_pace([first, later, later], slots=1, cases=4)
-    assert pace is not None
-    assert (pace.steps, pace.validation, pace.updates) == pytest.approx((3.0, 0.5, 10.0))
-    assert pace.rest == pytest.approx(0.3)
+def test_sizes_share_the_global_batch() -> None:
+    """Patches at a time over all replicas; two devices a slot; what is left when a trial stops."""
+    assert possible_sizes(8, 1, 6) == (1, 2, 4)
+    assert possible_sizes(8, 2, 6) == (1, 2, 4)
+    assert possible_sizes(3, 2, 6) == (1,)
+    assert [size_after((1, 2, 4), 4, free) for free in (9, 4, 3, 1, 0, -1)] == [4, 4, 2, 1, 1, 1]
+
+
+def test_trials_that_cannot_gain_stand_in_nobodys_way() -> None:
+    """Two slots: the longest trial would not gain by them, the other takes both."""
+    long = trial(0, 30, sizes=(1, 3), restart=2000.0)
+    assert choose_sizes(2, 0, [long, trial(1, 20, sizes=(1, 2, 3))]) == {1: 3}
