@@ -99,13 +99,19 @@ def _stop_lost_ones(sweep: Sweep) -> None:
 
 def _fill(sweep: Sweep) -> None:
     """Give each idle worker a trial, as long as there are any."""
-    while sweep.pool.idle:
+    while sweep.pool.idle and not _lent(sweep):
         check_ray()
         running = _next_waiting(sweep)
         if running is None:
             return
         sweep.waiting.remove(running)
         _start(sweep, running)
+
+
+def _lent(sweep: Sweep) -> bool:
+    """Whether grown trials have the slots that idle workers, which end soon, have left."""
+    slots = [running.slots for running in sweep.running.values()]
+    return max(slots, default=1) > 1 and sum(slots) >= sweep.pool.capacity
 
 
 def _next_waiting(sweep: Sweep) -> RunningTrial | None:
@@ -157,6 +163,9 @@ def _regroup(sweep: Sweep) -> None:
     free = sweep.pool.capacity - sum(running.wanted or running.slots for running in trials)
     if trials and free > 0 and not (sweep.waiting or sweep.queue_is_empty):
         _queue_next(sweep)
+    lent = sum(running.slots - 1 for running in trials)
+    while len(sweep.waiting) < lent and _queue_next(sweep):  # another step of the search
+        pass
     ask_to_regroup(sweep.grow, sweep.pool, sweep.folder, trials, len(sweep.waiting))
 
 

@@ -17,7 +17,6 @@ from unet3d.sweep.live_table import LiveTable
 from unet3d.sweep.plan import SweepPlan, run_config
 from unet3d.sweep.resources import choose_from_cluster
 from unet3d.sweep.running import Sweep
-from unet3d.sweep.running_trial import RunningTrial
 from unet3d.sweep.scheduler import run_trials
 from unet3d.sweep.search.search import GridSearch
 from unet3d.sweep.sweep_folder import SweepFolder
@@ -28,22 +27,23 @@ from unet3d.training.setup import make_data
 SETTINGS = ("model.norm=group", "batch_size=4", "steps_per_epoch=30", "parallel=experiment")
 
 
-class WithAnother(GridSearch):
-    """A search of one trial, in which another comes back once the first one has grown."""
+class TwoSteps(GridSearch):
+    """A search whose second trial follows when the first one, the only one till then, has grown."""
 
     def __init__(self, trial: Trial, another: Trial):
         super().__init__([trial], SweepConfig())
         self.another: list[Trial] = [another]
         self.sweep: Any = None
 
-    def should_prune(self, trial: Trial, epoch: int, value: float) -> bool:
-        """Called with each epoch; the other trial waits, as one does that has lost its node."""
-        if self.another and any(one.slots == 2 for one in self.sweep.running.values()):
-            self.sweep.waiting.append(RunningTrial(self.another.pop()))
-        return False
+    def next(self) -> Trial | None:
+        """The first trial, then nothing until that has two slots."""
+        trial = super().next()
+        if trial is None and any(one.slots == 2 for one in self.sweep.running.values()):
+            trial = self.another.pop() if self.another else None
+        return trial
 
 
-def test_a_grown_trial_gives_a_slot_to_one_that_comes_back(
+def test_a_grown_trial_gives_a_slot_to_another_step_of_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At the end of an epoch; both finish, and neither has failed or been tried again."""
@@ -55,7 +55,7 @@ def test_a_grown_trial_gives_a_slot_to_one_that_comes_back(
     make_data(long.config)
     unused: Any = None
     plan = SweepPlan(unused, "sweep", [], [long], 2, unused)
-    search, folder = WithAnother(long, short), SweepFolder(tmp_path / "sweep")
+    search, folder = TwoSteps(long, short), SweepFolder(tmp_path / "sweep")
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         resources, _machines = choose_from_cluster(long.config, local=True)
