@@ -173,6 +173,16 @@ def test_the_same_seed_gives_the_same_times() -> None:
     assert first == again and first.makespan != other.makespan
 
 
+def test_speed_ups_are_against_the_same_trials() -> None:
+    """Each as slow or fast as on the cluster, so that none is above the number of devices."""
+    noisy, many = replace(MACHINE, spread=0.3), trials(*[10] * 8)
+    for seed in range(4):
+        alone = one_device(many, noisy, Policy(), seed)
+        on_four = simulate(many, ONE, noisy, seed=seed)
+        assert 2 < alone.makespan / on_four.makespan <= 4
+        assert simulate(many, Cluster(1, 1), noisy, seed=seed).makespan == alone.makespan
+
+
 def test_the_paper_s_batches_are_those_of_replicas() -> None:
     """Fewer steps of the same length, rounded up: what data parallelism loses on 32 devices."""
     cost = replace(COST, steps=10, batch=2)

@@ -257,7 +257,11 @@ def simulate(
     return Simulation(trials, cluster, timing, policy, seed).run()
 
 
-def one_device(trials: Sequence[SimulatedTrial], timing: Timing, policy: Policy) -> Outcome:
-    """The same trials, one after another on one device: what speed-ups are against."""
-    alone = replace(policy, devices=1, grow=False)
-    return simulate(trials, Cluster(1, 1), replace(timing, spread=0.0), alone)
+def one_device(
+    trials: Sequence[SimulatedTrial], timing: Timing, policy: Policy, seed: int = 0
+) -> Outcome:
+    """The same trials, one after another on one device: what speed-ups are against.
+
+    seed: that of the others, by which each trial is as much slower or faster as with them.
+    """
+    return simulate(trials, Cluster(1, 1), timing, replace(policy, devices=1, grow=False), seed)

@@ -52,7 +52,8 @@ def measure(
     seconds = time.monotonic() - start
     if code:
         lines = (read_text(folder / f"{cell.name}.log") or "").strip().splitlines()
-        raise RunError(f"scaling: {cell.name} failed: {lines[-1] if lines else code}")
+        last = lines[-1].removeprefix("error: ") if lines else code
+        raise RunError(f"scaling: {cell.name} failed: {last}")
     progress.end(cell, seconds)
     return _result(cell, sweep, seconds, config.output_dir)
 

@@ -20,6 +20,7 @@ from unet3d.planning.timing import Timing
 from unet3d.scaling.plots import draw_gantt, draw_speedup
 from unet3d.scaling.trials import Study, trials_of_settings, trials_of_sweep
 from unet3d.sweep.forecast.known_timing import timing_for
+from unet3d.sweep.sweep_folder import find_sweep
 
 log = logging.getLogger(__name__)
 HEADINGS = ("GPUs", "parallelism", "time", "speed-up", "efficiency", "busy", "GPU-hours", "price")
@@ -63,9 +64,12 @@ def simulate_command(
     """
     if not settings.gpus or min(settings.gpus) < 1:
         raise ConfigError(f"gpus: {settings.gpus} is not possible; write gpus=1,2,4,8")
+    if sweep:
+        find_sweep(output_dir, sweep)
     timing = timing_for(settings.timing, settings.runs, output_dir)
     study = trials_of_sweep(output_dir, sweep) if sweep else trials_of_settings(overrides, settings)
-    base = one_device(study.trials, timing, Policy(weak=settings.weak, warm=settings.warm))
+    alone = Policy(weak=settings.weak, warm=settings.warm)
+    base = one_device(study.trials, timing, alone, settings.seed)
     rows, outcomes = [], {}
     for devices in settings.gpus:
         cluster = _cluster(devices, settings)

@@ -49,7 +49,8 @@ def scaling_command(settings: ScalingConfig, overrides: Sequence[str]) -> Path:
     """Measure what is missing of the study, and write its table, pictures and page.
 
     overrides: of its trials, perhaps a grid. Returns the study's folder. Raises ConfigError before
-    any work for what cannot be measured, RunError where a cell fails.
+    any work for what cannot be measured, DataError for data on which it cannot, RunError where a
+    cell fails.
     """
     plan = plan_study(settings, overrides)
     done = {cell.name: found for cell in plan.cells if (found := _read(plan.folder, cell))}
@@ -58,6 +59,7 @@ def scaling_command(settings: ScalingConfig, overrides: Sequence[str]) -> Path:
     if missing:
         with quiet_start():  # reading checkpoints imports it, which would write into the table
             import tensorflow  # noqa: F401
+        _make_stores(plan.configs)
     with ExitStack() as stack:
         stack.enter_context(study_server(plan.config))
         record = stack.enter_context(StudyRecord(plan.config, plan.folder, plan.facts))
@@ -81,6 +83,15 @@ def scaling_command(settings: ScalingConfig, overrides: Sequence[str]) -> Path:
     print_table(results)
     print(f"table, pictures and page: {plan.folder}")
     return plan.folder
+
+
+def _make_stores(configs: Sequence[Config]) -> None:
+    """Build what is missing, which is in no part's time, and see that all can train on it."""
+    from unet3d.training.setup import make_data
+
+    for number, config in enumerate(configs):
+        if all(config.data != before.data for before in configs[:number]):
+            make_data(config)
 
 
 def plan_study(settings: ScalingConfig, overrides: Sequence[str]) -> StudyPlan:

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +55,22 @@ class StudyFacts:
     machine: str
     device: str = ""
 
+    def command(self, results: Sequence[CellResult]) -> str:
+        """What measures it elsewhere, and prints it again where it was measured."""
+        modes = dict.fromkeys(one.mode for one in results)
+        parts = [
+            *self.overrides,
+            f"devices={','.join(map(str, sorted({one.devices for one in results})))}",
+            f"modes={','.join(modes)}",
+            f"scaling.trials={self.trials}",
+            f"scaling.weak={str(self.weak).lower()}",
+            f"scaling.name={self.name}",
+        ]
+        parts += [f"scaling.fraction={self.fraction:g}"] if self.fraction != 1 else []
+        repeats = 1 + max(one.repeat for one in results)
+        parts += [f"scaling.repeats={repeats}"] if repeats > 1 else []
+        return shlex.join(["unet3d", "scaling", *parts])
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -77,7 +94,7 @@ class Measured:
             "-" if self.spread is None else f"{self.spread:.0%}",
             f"{self.speedup:.2f}",
             f"{self.speedup / self.devices:.0%}",
-            f"{self.patches_per_s:.1f}",
+            f"{self.patches_per_s:.3g}",
             "-" if self.forecast is None else clock(self.forecast),
         )
 
@@ -156,6 +173,7 @@ def write_study(results: Sequence[CellResult], folder: Path, facts: StudyFacts) 
         title_line=title,
         machine=facts.machine,
         device=facts.device,
+        command=facts.command(results),
         headings=headings,
         rows=cells,
         pictures=pictures,
