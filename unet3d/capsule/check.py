@@ -172,4 +172,7 @@ def _final_weights(capsule: Capsule, folder: RunFolder) -> str:
     if not before or not before.keys() <= now.keys():
         return "cannot be compared"
     largest = max(float(np.abs(before[n].astype(float) - now[n]).max()) for n in before)
-    return "equal bit by bit" if largest == 0 else f"differ by at most {largest:.3g}"
+    if largest == 0:
+        return "equal bit by bit"
+    values = max(float(np.abs(array).max()) for array in before.values())
+    return f"differ by at most {largest:.3g}; they and the norms' statistics go up to {values:.3g}"

@@ -9,8 +9,8 @@ import pytest
 from tests.small import small_config
 from unet3d.errors import RunError
 from unet3d.planning.timing import RunCost
-from unet3d.sweep.forecast.probe import Probe, probed, shape_of
-from unet3d.sweep.forecast.trial_costs import GB, Capacity, cost_lines, trial_costs
+from unet3d.sweep.forecast.probe import Probe, check_probes, probed, shape_of
+from unet3d.sweep.forecast.trial_costs import GB, Capacity, TrialCost, cost_lines, trial_costs
 from unet3d.sweep.resources import TrialResources
 from unet3d.sweep.trial import Trial
 from unet3d.training.run_cost import trials_like
@@ -70,16 +70,20 @@ def test_the_time_of_a_training_is_that_of_its_parts() -> None:
     assert Probe(start=7, step=0.5, case=2).seconds(cost) == 7 + 5 * 10 * 0.5 + 3 * 3 * 2
 
 
-def test_what_does_not_fit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the limit of the process' memory, as of a small machine; another failure as what it is."""
-    wide = trial(4, tmp_path, "model.filters=8")
-    make_data(wide.config)
-    costs = trial_costs([wide], ALONE, None)
-    runs = [one.cost for one in trials_like([wide.config], 1)]
-    how = {"problem": "ResourceExhaustedError: OOM", "fits": False}
-    monkeypatch.setattr("unet3d.sweep.forecast.probe.probe", lambda *_: Probe(**how))
-    with pytest.raises(RunError, match=r"a step of trial 4 \(filters=8\) does not fit in memory"):
-        probed(costs, runs, ALONE, local=True)
-    how = {"problem": "ConfigError: loss", "fits": True}
-    with pytest.raises(RunError, match=r"trial 4 \(filters=8\) fails: ConfigError: loss"):
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    """All trials of the kind that ran out of memory, with what to type."""
+    costs = [TrialCost(trial(n, tmp_path, f"model.filters={n}"), None, None, 1) for n in (4, 8)]
+    lack = Probe(problem="its process ended with code -9", fits=False)
+    with pytest.raises(RunError, match=r"a step of trial 8 \(filters=8\) does not fit in memory"):
+        check_probes(costs, [Probe(memory=1), lack])
+    check_probes(costs, [Probe(), Probe()])
+
+
+def test_a_trial_that_would_fail_says_how(tmp_path: Path) -> None:
+    """A probe's process sends the error of its training: here of a precision that no CPU has."""
+    one = trial(0, tmp_path, "precision=mixed_float16")
+    make_data(one.config)
+    costs = trial_costs([one], ALONE, None)
+    runs = [cost.cost for cost in trials_like([one.config], 1)]
+    with pytest.raises(RunError, match="trial 0 .* fails: ConfigError: precision: mixed_float16"):
         probed(costs, runs, ALONE, local=True)

@@ -82,7 +82,7 @@ def probed(
         if shape not in found:
             found[shape] = probe(cost.trial, resources)
             _say(cost.trial, found[shape], shapes.count(shape))
-    _check(costs, [found[shape] for shape in shapes])
+    check_probes(costs, [found[shape] for shape in shapes])
     return [
         replace(
             cost,
@@ -111,7 +111,8 @@ def _say(trial: Trial, one: Probe, alike: int) -> None:
     )
 
 
-def _check(costs: Sequence[TrialCost], probes: Sequence[Probe]) -> None:
+def check_probes(costs: Sequence[TrialCost], probes: Sequence[Probe]) -> None:
+    """Raise RunError that names the trials whose probe has a problem."""
     wrong = [(c.trial, p) for c, p in zip(costs, probes, strict=True) if p.problem]
     if not wrong:
         return

@@ -71,10 +71,10 @@ class CapsuleConfig:
         None, "check: train only so many first epochs of the run; null: all", AT_LEAST_1
     )
     loss_tolerance: float = setting(
-        0.05, "check: difference of a loss that is allowed, as a share of it", AT_LEAST_0
+        0.02, "check: difference of a loss that is allowed, as a share of it", AT_LEAST_0
     )
     dice_tolerance: float = setting(
-        0.05, "check: difference of an epoch's val/dice that is allowed", AT_LEAST_0
+        0.02, "check: difference of an epoch's val/dice that is allowed", AT_LEAST_0
     )
     weights_tolerance: float = setting(
         0.001,
