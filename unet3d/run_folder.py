@@ -51,6 +51,16 @@ class RunFolder:
         return self.path / "record.json"
 
     @property
+    def packages(self) -> Path:
+        """The packages that were installed when the run began, a name==version a line."""
+        return self.path / "packages.txt"
+
+    @property
+    def code_changes(self) -> Path:
+        """What the code had beside its commit when the run began; missing for nothing."""
+        return self.path / "code.diff"
+
+    @property
     def log(self) -> Path:
         """The log lines of all attempts."""
         return self.path / "train.log"

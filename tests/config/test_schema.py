@@ -109,7 +109,7 @@ def test_where_a_run_computes_does_not_change_its_result_but_for_three_settings(
     assert {s.effect for s in settings["sweep"].values()} == {Effect.NONE}
     assert {s.effect for s in settings["validation"].values()} == {Effect.EXTENDS}
     extends = {n for n, s in settings[""].items() if s.effect is Effect.EXTENDS}
-    assert extends == {"epochs", "val_every", "patience"}
+    assert extends == {"epochs", "val_every", "patience", "stop_after"}
 
 
 def test_every_group_of_a_run_has_a_schema_for_its_choices() -> None:

@@ -17,6 +17,8 @@ from unet3d.config.compose import stored_config
 from unet3d.distributed.job_folder import JobFolder
 from unet3d.distributed.worker import WorkerContext
 from unet3d.errors import ConfigError, RunError
+from unet3d.run_folder import RunFolder
+from unet3d.training.checkpoint import read_progress
 from unet3d.training.resume import keep_patch, resumed_config
 from unet3d.training.run import run_training
 
@@ -130,6 +132,24 @@ def test_resume_of_a_finished_run_trains_on(tmp_path: Path) -> None:
     with np.load(run / "checkpoints" / "last.npz") as file:
         progress = json.loads(file["progress"].tobytes().decode())
     assert [record["epoch"] for record in progress["history"]] == [1, 2]
+
+
+def test_a_part_of_a_run_has_the_schedule_of_all(tmp_path: Path) -> None:
+    """stop_after: the same losses and rates as without, up to there; resume goes on to the end."""
+    run_training(small_config(tmp_path / "whole", "epochs=3"))
+    run_training(small_config(tmp_path / "part", "epochs=3", "stop_after=2"))
+    (whole,) = (tmp_path / "whole" / "runs").iterdir()
+    (part,) = (tmp_path / "part" / "runs").iterdir()
+    names = ("train/loss", "train/lr", "val/dice")
+
+    def figures(folder: Path) -> list[list[float]]:
+        history = read_progress(RunFolder(folder)).history
+        return [[epoch["metrics"][name] for name in names] for epoch in history]
+
+    assert figures(part) == figures(whole)[:2]
+    typed = [f"resume={part.name}"]
+    run_training(resumed_config(small_config(tmp_path / "part", *typed), typed))
+    assert len(figures(part)) == 3
 
 
 def test_an_automatic_patch_is_recorded_and_kept(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from unet3d.cli.arguments import separate_own
 from unet3d.cli.command import Command
 from unet3d.config.compose import compose_config, from_overrides
-from unet3d.config.schema import CleanConfig, RecordConfig, RunsConfig, UiConfig
+from unet3d.config.schema import CapsuleConfig, CleanConfig, RecordConfig, RunsConfig, UiConfig
+from unet3d.errors import ConfigError
 
 
 def _runs(overrides: list[str]) -> None:
@@ -33,6 +34,21 @@ def _record(overrides: list[str]) -> None:
     from unet3d.training.record import record
 
     record(from_overrides(RecordConfig, overrides))
+
+
+def _capsule(overrides: list[str]) -> int | None:
+    settings = from_overrides(CapsuleConfig, overrides)
+    if (settings.run is None) == (settings.check is None):
+        raise ConfigError("run: type either run=<id> or check=<archive>")
+    if settings.run is not None:
+        from unet3d.capsule.make import make_capsule
+
+        make_capsule(settings)
+        return None
+    from unet3d.capsule.check import check_capsule
+    from unet3d.cli.programs import train
+
+    return check_capsule(settings, lambda config: train(config, []))
 
 
 RECORDS = (
@@ -71,5 +87,18 @@ RECORDS = (
         ),
         schema=RecordConfig,
         stopped="stopped; the same command goes on",
+    ),
+    Command(
+        "capsule",
+        _capsule,
+        "write a run with all that it was made from as one archive, or check that it comes out "
+        "again",
+        (
+            "unet3d capsule run=<id>",
+            "unet3d capsule check=outputs/capsules/<id>.zip",
+            "unet3d capsule check=run.zip data.root=<folder> epochs=2",
+        ),
+        schema=CapsuleConfig,
+        stopped="stopped; a training that had begun is a run of its own",
     ),
 )

@@ -291,18 +291,26 @@ ABOUT = "network.json"  # beside the model: what its inputs and outputs mean
 
 def about(trained: TrainedNetwork) -> dict[str, Any]:
     """What the network's input and output mean, for a caller in another program."""
-    config, targets = trained.config, trained.targets
+    return about_network(
+        trained.run, trained.config, trained.channels, trained.targets, trained.scales
+    )
+
+
+def about_network(
+    run: str, config: Config, channels: Sequence[str], targets: Targets, scales: Scales
+) -> dict[str, Any]:
+    """The same of a network that need not be loaded for it."""
     return {
-        "run": trained.run,
+        "run": run,
         "input": {
             "axes": ["batch", "x", "y", "z", "channels"],
-            "channels": list(trained.channels),
+            "channels": list(channels),
             "spacing_mm": config.data.spacing,
             "patch": config.data.patch,
             "size_is_a_multiple_of": list(config.model.stride),
             "values": "each sequence standardised as by unet3d predict",
             "normalize": config.data.normalize,
-            "scales": scales_as_json(trained.scales),
+            "scales": scales_as_json(scales),
         },
         "output": {
             "logits_of": list(targets.names),

@@ -53,6 +53,7 @@ from unet3d.sweep.worker_pool import WorkerPool
 from unet3d.tracking.connection import record_or_warn
 from unet3d.tracking.run import end_run
 from unet3d.tracking.sweep import SweepRecord, check_shared, open_sweep
+from unet3d.training.run_cost import trials_like
 
 log = logging.getLogger(__name__)
 CLOSE_SECONDS = 10.0  # for the process of a lost trial to end
@@ -94,7 +95,10 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
             for line in forecast_of(plan, resources, folder, newest_runs(config.output_dir))():
                 log.info("%s", line)
             return {}
-        check_trials(plan.trials, resources, config, local)
+        if config.sweep.probe:
+            _show_costs(plan, resources, local)
+        else:
+            check_trials(plan.trials, resources, config, local)
         budget = _budget(plan, resources, folder)
         if not local:
             check_nodes({"CPU": resources.cpus, "GPU": resources.gpus})
@@ -207,6 +211,11 @@ def _show_costs(plan: SweepPlan, resources: TrialResources, local: bool) -> None
     except DataError as error:
         log.info("no memory: %s", error)
         return
+    if config.sweep.probe:
+        from unet3d.sweep.forecast.probe import probed
+
+        runs = [one.cost for one in trials_like([t.config for t in plan.trials], len(costs))]
+        costs = probed(costs, runs, resources, local)
     for line in cost_lines(costs, capacity, config.sweep.price):
         log.info("%s", line)
     check_fit(costs, capacity)

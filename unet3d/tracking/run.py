@@ -15,6 +15,7 @@ from unet3d.run_folder import RunFolder, run_folder
 from unet3d.tracking.connection import Connection, connect, short
 from unet3d.tracking.facts import RunFacts, end_facts, new_facts, now, read_facts, write_facts
 from unet3d.tracking.outbox import Outbox
+from unet3d.tracking.provenance import keep_provenance
 from unet3d.tracking.record import create_again, log_dataset, log_metrics, log_params, reopen
 from unet3d.tracking.tracker import NoTracker, Tracker
 
@@ -50,6 +51,7 @@ def start_run(config: Config, connection: Connection | None) -> tuple[Tracker, R
 
         write_text(folder.config, OmegaConf.to_yaml(OmegaConf.create(as_dict(config))))
         tracker.log_artifact(folder.config, "config")
+        keep_provenance(folder)
     log.info("run %s in %s", run_id, folder.path)
     return tracker, folder
 

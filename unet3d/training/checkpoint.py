@@ -93,6 +93,14 @@ def read_progress(folder: RunFolder) -> TrainingProgress:
     return _newest(folder)[1]
 
 
+def read_arrays(folder: RunFolder) -> dict[str, np.ndarray]:
+    """The variables in the last checkpoint of a run, {} where `unet3d clean` has removed them.
+
+    Raises RunError as `load_checkpoint` does.
+    """
+    return _newest(folder)[2]
+
+
 def has_checkpoint(folder: RunFolder) -> bool:
     """Whether a run has come to its first checkpoint."""
     return folder.last_checkpoint.exists() or folder.previous_checkpoint.exists()

@@ -27,6 +27,7 @@ from unet3d.tracking.tracker import Tracker
 from unet3d.training.batches import distributed_batches
 from unet3d.training.case_scores import write_case_scores
 from unet3d.training.checkpoint import TrainingProgress
+from unet3d.training.energy import EnergyMeter, energy_meter
 from unet3d.training.epoch_times import EpochTimes
 from unet3d.training.keep import (
     fail_on_state,
@@ -86,8 +87,11 @@ def fit(training: Training, progress: TrainingProgress) -> TrainingProgress:
     traced_steps = config.profile_steps if training.worker.chief else 0
     training.stop.deferred = True  # from here on a signal waits for the end of a step
     between = 1
-    with closing(StepTrace(training.folder.trace, traced_steps)) as trace:
-        while len(progress.history) < config.epochs:
+    with (
+        closing(StepTrace(training.folder.trace, traced_steps)) as trace,
+        closing(_energy(training, progress)) as energy,
+    ):
+        while len(progress.history) < min(config.epochs, config.stop_after or config.epochs):
             epoch = len(progress.history) + 1
             spent = run_epoch(training, progress, train_step, batches, epoch, trace, between)
             times.count_all_reduce(spent.steps * reduce_ms / 1000)
@@ -102,9 +106,8 @@ def fit(training: Training, progress: TrainingProgress) -> TrainingProgress:
             if epoch % config.val_every == 0 or epoch == config.epochs:
                 with times.measure("validate"):
                     metrics |= _validate(training, progress, validation, epoch)
-            _close_epoch(
-                training, progress, epoch, metrics | training.memory.metrics() | times.metrics()
-            )
+            metrics |= training.memory.metrics() | energy.metrics() | times.metrics()
+            _close_epoch(training, progress, epoch, metrics)
             if config.patience and progress.since_best >= config.patience:
                 log.info(
                     "stopping early: no better val/dice in %d validations", progress.since_best
@@ -113,6 +116,13 @@ def fit(training: Training, progress: TrainingProgress) -> TrainingProgress:
             if epoch < config.epochs:
                 _regroup_if_asked(training, epoch)
     return progress
+
+
+def _energy(training: Training, progress: TrainingProgress) -> EnergyMeter:
+    """Counts on from the last epoch; nothing where workers on several nodes train together."""
+    before = progress.history[-1]["metrics"].get("perf/energy_kwh", 0) if progress.history else 0
+    threads = training.config.threads or training.worker.threads
+    return energy_meter(threads, before) if training.worker.workers == 1 else EnergyMeter([])
 
 
 def run_epoch(

@@ -16,8 +16,8 @@ from unet3d.errors import RunError
 from unet3d.run_folder import run_folder
 
 log = logging.getLogger(__name__)
-# Which run, where the runs are now, and whether this time its data may differ.
-OF_THE_COMMAND = ("resume", "output_dir", "data.changed")
+# Which run, where the runs are now, whether this time its data may differ, and when to end.
+OF_THE_COMMAND = ("resume", "output_dir", "data.changed", "stop_after")
 
 
 def resumed_config(config: Config, overrides: list[str]) -> Config:

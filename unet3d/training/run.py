@@ -250,6 +250,7 @@ def _describe(setup: Setup, tracker: Tracker) -> float:
     tracker.set_tags(
         {
             "device": setup.device,
+            "threads": str(config.threads or worker.threads or "all"),
             "versions": versions(),
             "data.digest": setup.record.digest,
             "data.store": setup.store.key,

@@ -24,6 +24,6 @@ def test_a_card_has_data_and_results_where_they_are_known(tmp_path: Path) -> Non
     run.test.mkdir()
     (run.test / "summary.csv").write_text(SUMMARY)
     card = model_card(config, ABOUT, run, "unet3d")
-    assert card.startswith("# best\n") and "scans: 3 train, 1 val, 1 test cases" in card
+    assert "\n---\n# best\n" in card and "scans: 3 train, 1 val, 1 test cases" in card
     assert "| whole | dice | 0.91 | 0.93 |" in card and "iou" not in card
     assert "not a medical device" in card

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +76,40 @@ def test_the_tables_say_the_same(sweep: SweepFolder, tmp_path: Path) -> None:
     assert text.count(r"\\") == 4 and rf"\textbf{{{found.rows[0].name}}}" in text
     assert text.count("{") == text.count("}") and r"\toprule" in text
     assert escaped(r"a_b 50% <x> \y") == r"a\_b 50\% $<$x$>$ \textbackslash{}y"
+
+
+MAIN = r"""
+\documentclass[twocolumn]{article}
+\usepackage{booktabs,graphicx}
+\begin{document}
+\input{methods}
+\input{comparison}
+\begin{figure*}\includegraphics[width=\textwidth]{critical_difference.pdf}\end{figure*}
+\begin{figure*}\includegraphics[width=\textwidth]{regions.pdf}\end{figure*}
+\begin{figure*}\includegraphics[width=\textwidth]{cases.pdf}\end{figure*}
+\bibliographystyle{plain}
+\bibliography{references}
+\end{document}
+"""
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_a_paper_of_two_columns_compiles(sweep: SweepFolder, tmp_path: Path) -> None:
+    """With its citations, and nothing that runs into the other column."""
+    run = run_folder(tmp_path, sweep.trials()[0].result.run_id)
+    split = {"train": ["a"], "val": ["b"], "test": ["c"], "digest": "0123456789abcdef" * 4}
+    run.split.write_text(json.dumps(split))
+    folder = write_paper(sweep, str(tmp_path))
+    (folder / "main.tex").write_text(MAIN)
+    latex = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+    for command in (latex, ["bibtex", "main"], latex, latex):
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout[-3000:]
+    log = (folder / "main.log").read_text()
+    assert (folder / "main.pdf").read_bytes().startswith(b"%PDF")
+    assert "undefined" not in log and "Missing character" not in log
+    wide = [float(points) for points in re.findall(r"Overfull .hbox \(([\d.]+)pt", log)]
+    assert max(wide, default=0.0) < 5, log
 
 
 def test_methods_cite_what_the_references_have(sweep: SweepFolder, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from unet3d.config.schema.augment import AugmentConfig
 from unet3d.config.schema.choices import SCHEMAS, register_schema, schemas_of
 from unet3d.config.schema.commands import (
     COMMANDS,
+    CapsuleConfig,
     CleanConfig,
     EnsembleConfig,
     EvaluateConfig,
@@ -59,6 +60,7 @@ __all__ = [
     "AdamConfig",
     "AdamWConfig",
     "AugmentConfig",
+    "CapsuleConfig",
     "CleanConfig",
     "Config",
     "DataConfig",

@@ -104,6 +104,14 @@ class Config:
         AT_LEAST_1,
         EXTENDS,
     )
+    stop_after: Optional[int] = setting(
+        None,
+        "epochs after which this command ends, with the schedule of all `epochs`; resume goes on; "
+        "null: all",
+        AT_LEAST_1,
+        EXTENDS,
+        newer=True,
+    )
     output_dir: str = setting(
         "outputs", "folder of runs, stores and sweeps", effect=NO_EFFECT, path=True
     )

@@ -122,6 +122,13 @@ class SweepConfig:
         NO_EFFECT,
         newer=True,
     )
+    probe: bool = setting(
+        False,
+        "before the sweep, or with dry_run=true, measure memory and time of each kind of trial by "
+        "a few steps of its training on this machine, in place of the forecast",
+        effect=NO_EFFECT,
+        newer=True,
+    )
     price: Optional[float] = setting(
         None, "of a device hour, for dry_run=true", AT_LEAST_0, NO_EFFECT, newer=True
     )

@@ -37,11 +37,6 @@ def check_settings(settings: ExportConfig, ensemble: Ensemble | None = None) -> 
         from unet3d.inference.export.onnx import check_installed
 
         check_installed()
-    if ensemble is not None and "mlflow" in chosen:
-        raise ConfigError(
-            f"format: {settings.format} is of one run; type format=savedmodel or format=onnx for "
-            "an ensemble"
-        )
     check_runs(ensemble.runs if ensemble else [_run(settings)], settings.output_dir)
 
 
@@ -65,11 +60,12 @@ def export(settings: ExportConfig, ensemble: Ensemble | None = None) -> Path:
         trained = load_trained(_run(settings), settings.output_dir, batch_size=1)
     else:
         trained = _joined(ensemble, settings.output_dir)
-    connection = _connection(settings, trained)
+    recorded = ensemble.record if ensemble else settings.run
+    connection = _connection(settings, trained, recorded)
     try:
         with temporary_folder(output) as new:
             for name in _chosen(settings):
-                _write_format(name, trained, settings, new)
+                _write_format(name, trained, settings, ensemble, new)
             write_text(new / ABOUT, json.dumps(about(trained), indent=1))
             runs = ensemble.runs if ensemble else (_run(settings),)
             write_text(new / CARD, _card(trained, runs, settings.output_dir))
@@ -117,19 +113,30 @@ def _check_output(output: Path) -> None:
         raise ConfigError(f"output: {output} is a file; name a new folder")
 
 
-def _connection(settings: ExportConfig, trained: TrainedNetwork) -> Any:
-    """The tracking store if the model is to be logged, reached before any work; else None."""
+def _connection(settings: ExportConfig, trained: TrainedNetwork, recorded: str | None) -> Any:
+    """The tracking store if the model is to be logged, reached before any work; else None.
+
+    recorded: the run that gets it, of an ensemble the sweep's.
+    """
     if not (settings.log or settings.register):
         return None
+    if recorded is None:
+        raise RunError(f"log: {trained.run} has no run in MLflow that could hold the model")
     from unet3d.tracking.connection import connect
 
-    connection = connect(replace(trained.config, resume=settings.run))
+    connection = connect(replace(trained.config, resume=recorded))
     if connection is None:
-        raise RunError(f"log: {settings.run} was trained with tracking=none; it has no MLflow run")
+        raise RunError(f"log: {recorded} was trained with tracking=none; it has no MLflow run")
     return connection
 
 
-def _write_format(name: str, trained: TrainedNetwork, settings: ExportConfig, folder: Path) -> None:
+def _write_format(
+    name: str,
+    trained: TrainedNetwork,
+    settings: ExportConfig,
+    ensemble: Ensemble | None,
+    folder: Path,
+) -> None:
     """Write and check one format in `folder`."""
     if name == "savedmodel":
         from unet3d.inference.export.savedmodel import write_savedmodel
@@ -142,6 +149,7 @@ def _write_format(name: str, trained: TrainedNetwork, settings: ExportConfig, fo
     else:
         from unet3d.inference.export.mlflow import write_mlflow
 
-        files = run_files(_run(settings), settings.output_dir)
-        difference = write_mlflow(trained, files, folder / "mlflow")
+        weights = ensemble.weight_of if ensemble else {_run(settings): 1}
+        members = [(run_files(run, settings.output_dir), weight) for run, weight in weights.items()]
+        difference = write_mlflow(trained, members, folder / "mlflow")
     log.info("%s: read back, its output differs by at most %.2g", name, difference)

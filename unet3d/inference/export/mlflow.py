@@ -1,10 +1,12 @@
-"""The network as an MLflow model: this package's code, three files and a signature."""
+"""The network as an MLflow model: this package's code, three files a member, and a signature."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,12 @@ MODEL_PACKAGES = (
 )
 
 
-def write_mlflow(trained: TrainedNetwork, run: RunFolder, folder: Path) -> float:
-    """Write the model of `trained`, whose files are in the folder `run`.
+def write_mlflow(
+    trained: TrainedNetwork, members: Sequence[tuple[RunFolder, float]], folder: Path
+) -> float:
+    """Write the model of `trained`: the weighted mean of `members`, one for a network alone.
 
+    members: the folder of each run, and its weight. The model reads them as predict does.
     Returns the largest difference of the logits after reading it back. Raises RunError where that
     is too large.
     """
@@ -34,24 +39,35 @@ def write_mlflow(trained: TrainedNetwork, run: RunFolder, folder: Path) -> float
     from unet3d.inference.network import about
 
     code = Path(__file__).parents[2]
-    mlflow.pyfunc.save_model(
-        str(folder),
-        python_model=str(code / "inference" / "export" / "mlflow_model.py"),
-        artifacts={
-            "config": str(run.config),
-            "dataset": str(run.description),
-            "weights": str(run.best_weights),
-        },
-        code_paths=[str(code)],
-        model_config={"run": trained.run},
-        signature=signature(),
-        input_example=input_example(trained),
-        pip_requirements=requirements(),
-        metadata=about(trained),
-    )
+    weights = {run.run_id: float(weight) for run, weight in members}
+    with TemporaryDirectory() as gathered:  # as MLflow copies by name, and theirs are the same
+        for run, _ in members:
+            _copy(run, RunFolder(Path(gathered) / "members" / run.run_id))
+        mlflow.pyfunc.save_model(
+            str(folder),
+            python_model=str(code / "inference" / "export" / "mlflow_model.py"),
+            artifacts={"members": str(Path(gathered) / "members")},
+            code_paths=[str(code)],
+            model_config={"run": trained.run, "members": weights},
+            signature=signature(),
+            input_example=input_example(trained),
+            pip_requirements=requirements(),
+            metadata=about(trained),
+        )
     for cache in [*folder.rglob("__pycache__")]:
         shutil.rmtree(cache)
     return compare(trained, folder.name, _logits(folder))
+
+
+def _copy(run: RunFolder, to: RunFolder) -> None:
+    """Copy what a network is read from."""
+    to.checkpoints.mkdir(parents=True)
+    for ours, theirs in (
+        (run.config, to.config),
+        (run.description, to.description),
+        (run.best_weights, to.best_weights),
+    ):
+        shutil.copyfile(ours, theirs)
 
 
 def signature() -> Any:
@@ -88,8 +104,14 @@ def requirements() -> list[str]:
 
 
 def _logits(folder: Path) -> Any:
-    """The logits of the network inside the model, as MLflow loads it."""
+    """The mean logits of the networks inside the model, as MLflow loads it."""
     import mlflow
 
-    model = mlflow.pyfunc.load_model(str(folder)).unwrap_python_model()
-    return model.trained.predictor.logits
+    networks = mlflow.pyfunc.load_model(str(folder)).unwrap_python_model().networks
+    whole = sum(network.weight for network in networks)
+
+    def logits(patch: np.ndarray) -> np.ndarray:
+        total = sum(network.predictor.logits(patch) * network.weight for network in networks)
+        return (total / whole).astype(np.float32)
+
+    return logits

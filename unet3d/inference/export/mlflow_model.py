@@ -7,6 +7,7 @@ this package imports this module.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from unet3d.inference.label_maps import labels_of
 from unet3d.inference.network import TrainedNetwork, read_trained
 from unet3d.inference.predict import predict_codes, segment_scan
 from unet3d.inference.scan import find_scans, input_paths
+from unet3d.run_folder import RunFolder
 
 OVERLAP = 0.5  # of neighbouring windows, as in unet3d predict
 
@@ -29,12 +31,17 @@ class SegmentationModel(PythonModel):
     """Label volumes, uint8, of preprocessed images or of scan files."""
 
     def load_context(self, context: Any) -> None:
-        """Build the network and read its weights, once per process."""
-        files = {name: Path(path) for name, path in context.artifacts.items()}
-        run = (context.model_config or {}).get("run", "")
-        self.trained: TrainedNetwork = read_trained(
-            run, files["config"], files["dataset"], files["weights"], batch_size=1
-        )
+        """Build the networks and read their weights, once per process."""
+        folder = Path(context.artifacts["members"])
+        self.networks = [
+            replace(_network(RunFolder(folder / run)), weight=weight)
+            for run, weight in context.model_config["members"].items()
+        ]
+
+    @property
+    def trained(self) -> TrainedNetwork:
+        """The first of them, whose sequences and outputs are those of all."""
+        return self.networks[0]
 
     def predict(
         self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
@@ -64,7 +71,7 @@ class SegmentationModel(PythonModel):
             raise DataError(f"input: {path} holds {len(scans)} scans; name one per row")
         check_allowed(scans[0].files)
         decision = plain_decision(self.trained.targets)
-        return segment_scan([self.trained], scans[0], overlap, tta, decision)
+        return segment_scan(self.networks, scans[0], overlap, tta, decision)
 
     def _images(self, model_input: Any) -> np.ndarray:
         images: np.ndarray = np.asarray(model_input, dtype=np.float32)
@@ -77,8 +84,12 @@ class SegmentationModel(PythonModel):
         return images
 
     def _labels(self, image: np.ndarray, overlap: float, tta: bool) -> np.ndarray:
-        codes = predict_codes([self.trained], [image], overlap, tta)
+        codes = predict_codes(self.networks, [image] * len(self.networks), overlap, tta)
         return labels_of(codes, self.trained.targets)
+
+
+def _network(run: RunFolder) -> TrainedNetwork:
+    return read_trained(run.run_id, run.config, run.description, run.best_weights, batch_size=1)
 
 
 def _paths(model_input: Any) -> list[str] | None:

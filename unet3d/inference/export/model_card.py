@@ -1,9 +1,14 @@
-"""The model card beside each export: what the network is, saw and reached, for whoever gets it."""
+"""The model card beside each export: what the network is, saw and reached, for whoever gets it.
+
+In the form of Hugging Face's cards: YAML that its pages read, then Markdown.
+https://huggingface.co/docs/hub/model-cards
+"""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 from typing import Any
 
 from unet3d.config.schema import Config
@@ -13,6 +18,7 @@ from unet3d.tracking.facts import read_facts
 
 CARD = "MODEL_CARD.md"
 NOT_KNOWN = "not recorded"
+TASK = "image-segmentation"  # as Hugging Face calls it
 SHOWN = ("dice", "hd95", "nsd")  # of the test cases' metrics
 
 
@@ -24,7 +30,61 @@ def model_card(
     about: of input and output, as `network.json` has it. name: of the network. members: the runs of
     an ensemble, of which `run` is the first.
     """
-    return "\n".join(_lines(config, about, run, name, members)) + "\n"
+    lines = [*_front_matter(config, run, name), *_lines(config, about, run, name, members)]
+    return "\n".join(lines) + "\n"
+
+
+def _front_matter(config: Config, run: RunFolder, name: str) -> Iterator[str]:
+    """What machines read: kind, tags, and each mean with the data that it was measured on."""
+    import yaml
+
+    facts = read_facts(run)
+    dataset = {"type": config.data.name, "name": facts.dataset.get("name", config.data.name)}
+    if "digest" in facts.dataset:
+        dataset["revision"] = facts.dataset["digest"]
+    results: list[dict[str, Any]] = [
+        {
+            "task": {"type": TASK, "name": "3D segmentation of medical images"},
+            "dataset": {**dataset, "split": part},
+            "metrics": metrics,
+        }
+        for part, metrics in (("validation", _validated(run)), ("test", _tested(run)))
+        if metrics
+    ]
+    card: dict[str, Any] = {
+        "license": "unknown",
+        "library_name": "unet3d",
+        "pipeline_tag": TASK,
+        "tags": ["medical-imaging", "3d-segmentation", "keras", name],
+        "metrics": ["dice"],
+    }
+    if results:  # which Hugging Face wants with the name
+        card["model-index"] = [{"name": facts.name or name, "results": results}]
+    yield from ("---", *yaml.safe_dump(card, sort_keys=False).splitlines(), "---")
+
+
+def _validated(run: RunFolder) -> list[dict[str, Any]]:
+    """The mean Dice of the validation cases with the best weights, of all outputs and of each."""
+    rows = list(csv.DictReader((read_text(run.case_scores) or "").splitlines()))
+    return [
+        _metric(" ".join(["mean Dice", *key.split("_")[1:]]), fmean(float(r[key]) for r in rows))
+        for key in (rows[0] if rows else ())
+        if key == "dice" or key.startswith("dice_")
+    ]
+
+
+def _tested(run: RunFolder) -> list[dict[str, Any]]:
+    """The mean Dice of each region over the test cases, where they were opened."""
+    rows = csv.DictReader((read_text(run.test / "summary.csv") or "").splitlines())
+    return [
+        _metric(f"mean Dice {row['region']}", float(row["mean"]))
+        for row in rows
+        if row["metric"] == "dice"
+    ]
+
+
+def _metric(name: str, value: float) -> dict[str, Any]:
+    return {"type": "dice", "name": name, "value": round(value, 4)}
 
 
 def _lines(
@@ -60,7 +120,14 @@ def _lines(
 
 
 def _results(run: RunFolder) -> Iterator[str]:
-    """Of the test cases, where `unet3d evaluate` has opened them."""
+    """Of validation and test cases; of these where `unet3d evaluate` has opened them."""
+    if validated := _validated(run):
+        shown = ", ".join(
+            f"{one['name'].removeprefix('mean Dice').strip() or 'all'} {one['value']}"
+            for one in validated
+        )
+        yield f"On the validation cases, by which the best weights were chosen, mean Dice: {shown}."
+        yield ""
     text = read_text(run.test / "summary.csv")
     if text is None:
         yield f"The test cases have not been opened: `unet3d evaluate run={run.run_id}`."

@@ -45,6 +45,7 @@ class TrialCost:
     memory: float | None
     seconds: float | None
     devices: float
+    probed: bool = False  # whether both are measured
 
     @property
     def device_hours(self) -> float | None:
@@ -57,12 +58,13 @@ class TrialCost:
         memory = "chosen to fit" if self.trial.config.data.patch == AUTO else "-"
         if self.memory is not None:
             memory = format_gigabytes(self.memory)
+            memory += " probed" if self.probed else ""
             memory += " does not fit" if too_large(self, capacity) else ""
         return (
             str(self.trial.number),
             self.trial.name,
             memory,
-            "-" if self.seconds is None else clock(self.seconds),
+            "-" if self.seconds is None else clock(self.seconds) + " probed" * self.probed,
             "-" if hours is None else f"{hours:.3g}",
             "-" if hours is None or price is None else f"{hours * price:.2f}",
         )

@@ -38,6 +38,8 @@ OPTIMIZERS = {
     "adamw": ("AdamW", "loshchilov2019"),
     "sgd": ("stochastic gradient descent with momentum", ""),
 }
+DIGITS = 16  # of a digest of 64, which no column is wide enough for
+PLUS_MINUS = r"$\pm$"
 PLACES = ("tracking", "parallel", "output_dir", "resume", "job")  # that are no part of the result
 
 
@@ -69,8 +71,8 @@ def methods_paragraph(found: Verdict, run: RunFolder, name: str) -> tuple[str, l
 
 def _data(config: Config, record: Any) -> str:
     data = config.data
-    digest = f" (SHA-256 {record.digest})" if record and record.digest else ""
-    text = f"The data set is \\texttt{{{escaped(data.name)}}}{escaped(digest)}."
+    digest = f" (SHA-256 {record.digest[:DIGITS]}\\ldots)" if record and record.digest else ""
+    text = f"The data set is \\texttt{{{escaped(data.name)}}}{digest}."
     if record:
         train, val, test = (
             len(part) for part in (record.split.train, record.split.val, record.split.test)
@@ -95,8 +97,7 @@ def _training(config: Config, tags: dict[str, str], cite: Any) -> str:
     return (
         f"We trained {network}{size} with {config.model.norm} normalisation, "
         f"{config.model.filters} filters at full resolution and {config.model.depth} poolings on "
-        f"{window}, {config.batch_size} in a batch, for {config.epochs} "
-        "epochs. "
+        f"{window}, {config.batch_size} in a batch, for {_count(config.epochs, 'epoch')}. "
         f"We minimised {loss} by {optimizer} with a peak learning rate of {config.lr:g} and a "
         f"{config.schedule.name} schedule in {escaped(config.precision)} arithmetic on "
         f"{escaped(tags.get('device', 'an unknown device'))}, with augmentation "
@@ -145,7 +146,7 @@ def _comparison(found: Verdict, cite: Any) -> str:
             "Configurations that fell behind were dropped by racing", "birattari2002"
         )
         text += "."
-    return f"{text} The result: {escaped(found.answer.replace('+-', '±'))}."
+    return f"{text} The result: {escaped(found.answer).replace('+-', PLUS_MINUS)}."
 
 
 def _count(number: int, noun: str, one: str = "", several: str = "") -> str:

@@ -63,8 +63,9 @@ def latex_table(found: Verdict, regions: Mapping[str, ScoreTable], name: str) ->
     headings = ["Configuration", "Dice", *map(escaped, regions), r"$\Delta$ (95\,\% CI)", "$p$"]
     lines = [
         "% needs \\usepackage{booktabs}",
-        r"\begin{table}",
+        r"\begin{table*}",  # as wide as the figures, also where the page has two columns
         r"\centering",
+        r"\small",
         rf"\caption{{{_caption(found)}}}",
         rf"\label{{tab:{name}}}",
         rf"\begin{{tabular}}{{{columns}}}",
@@ -74,7 +75,7 @@ def latex_table(found: Verdict, regions: Mapping[str, ScoreTable], name: str) ->
         *(_latex_row(found, row, regions) for row in found.rows),
         r"\bottomrule",
         r"\end{tabular}",
-        r"\end{table}",
+        r"\end{table*}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -87,8 +88,8 @@ def _latex_row(found: Verdict, row: Compared, regions: Mapping[str, ScoreTable])
     else:
         one = row.against.difference
         low, high = one.interval()
-        ends = f" [{low:+.3f}, {high:+.3f}]" if math.isfinite(low) else ""
-        difference, p = f"${one.mean:+.3f}$" + ends, escaped(shown_p(row.against.p))
+        ends = rf"\ [{low:+.3f}, {high:+.3f}]" if math.isfinite(low) else ""
+        difference, p = f"${one.mean:+.3f}{ends}$", escaped(shown_p(row.against.p))
         p += r"$^{\dagger}$" if row.standing == DROPPED else ""
     each = [_mean(region_estimate(found, row, region)) for region in regions.values()]
     return " & ".join([name, value, *each, difference, p]) + r" \\"

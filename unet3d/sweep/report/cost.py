@@ -11,11 +11,13 @@ from typing import Any
 from unet3d.plotting import figure, save_png
 from unet3d.sweep.budget import HOUR, device_seconds
 from unet3d.sweep.configurations import configurations
+from unet3d.sweep.report.memory import highest
 from unet3d.sweep.report.parameters import LeftOut
 from unet3d.sweep.report.plots import plain
 from unet3d.sweep.sweep_folder import TrialRecord
 
 SHARES = ((0.1, "a tenth"), (1 / 3, "a third"), (1.0, "all"))
+ENERGY = "perf/energy_kwh"  # of a trial up to its epoch
 NAMED = 12  # points of the front that are named in the picture
 
 
@@ -78,7 +80,17 @@ def cost_sentence(trials: Sequence[TrialRecord], budget: float | None) -> str:
         return ""
     of = f" of {budget:.3g}" if budget else ""
     phrases = "; ".join(best_of_shares(trials, budget))
-    return f"{spent:.3g}{of} device hours were used. Best val/dice after {phrases}."
+    said = f"{spent:.3g}{of} device hours were used. Best val/dice after {phrases}."
+    return f"{said} {energy}" if (energy := energy_sentence(trials)) else said
+
+
+def energy_sentence(trials: Sequence[TrialRecord]) -> str:
+    """The energy of all trials whose machines count it; "" where none does."""
+    known = [kwh for trial in trials if (kwh := highest(trial, ENERGY)) is not None]
+    if not known:
+        return ""
+    of = "" if len(known) == len(trials) else f" of {len(known)} of {len(trials)} trials"
+    return f"Their devices took {sum(known):.3g} kWh{of}."
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:

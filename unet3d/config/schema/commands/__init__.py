@@ -12,6 +12,7 @@ from unet3d.config.schema.commands.networks import (
     ViewConfig,
 )
 from unet3d.config.schema.commands.records import (
+    CapsuleConfig,
     CleanConfig,
     RecordConfig,
     ReportConfig,
@@ -32,6 +33,7 @@ COMMANDS: dict[str, type] = {
     "view": ViewConfig,
     "report": ReportConfig,
     "record": RecordConfig,
+    "capsule": CapsuleConfig,
     "runs": RunsConfig,
     "clean": CleanConfig,
     "ui": UiConfig,

@@ -119,7 +119,7 @@ class ExportConfig:
     sweep: Optional[str] = setting(
         None,
         "instead of run: name of a sweep, for the mean of the runs of a configuration as one "
-        "network; savedmodel and onnx",
+        "network",
         FOLDER_NAME,
     )
     configuration: Optional[str] = setting(None, CONFIGURATION)

@@ -7,8 +7,9 @@ from typing import Optional
 
 from omegaconf import MISSING
 
-from unet3d.config.allowed import AT_LEAST_0, FOLDER_NAME, PORT, one_of
-from unet3d.config.setting import setting
+from unet3d.config.allowed import AT_LEAST_0, AT_LEAST_1, FOLDER_NAME, PORT, RUN_ID, one_of
+from unet3d.config.schema.commands import shared
+from unet3d.config.setting import group, setting
 
 
 @dataclass
@@ -38,6 +39,52 @@ class RecordConfig:
         None, "experiment where the store does not know the run; null: that of the run"
     )
     output_dir: str = setting("outputs", "folder of the runs")
+
+
+@dataclass
+class CapsuleDataConfig:
+    """Where the data of a capsule are."""
+
+    root: Optional[str] = setting(
+        None, "check: folder of the data, as data.root of a training; null: as the run", path=True
+    )
+
+
+@dataclass
+class CapsuleConfig:
+    """`unet3d capsule`: a run as one archive, and whether it comes out again."""
+
+    run: Optional[str] = setting(None, "id of a run that has finished, to be written", RUN_ID)
+    check: Optional[str] = setting(
+        None,
+        "instead, an archive: compare it with its manifest, the data here with its digests, "
+        "and the run, made again, with its figures",
+        path=True,
+    )
+    output: Optional[str] = setting(
+        None, "run: the archive; null: capsules/<id>.zip in output_dir", path=True
+    )
+    train: bool = setting(
+        True, "check: train again; false: only evaluate the best weights on the validation cases"
+    )
+    epochs: Optional[int] = setting(
+        None, "check: train only so many first epochs of the run; null: all", AT_LEAST_1
+    )
+    loss_tolerance: float = setting(
+        0.02, "check: difference of a loss that is allowed, as a share of it", AT_LEAST_0
+    )
+    dice_tolerance: float = setting(
+        0.02, "check: difference of an epoch's val/dice that is allowed", AT_LEAST_0
+    )
+    weights_tolerance: float = setting(
+        0.001,
+        "check: difference of Dice, and of the loss as a share of it, of a validation case with "
+        "the best weights that is allowed",
+        AT_LEAST_0,
+    )
+    output_dir: str = shared.output_dir()
+    threads: Optional[int] = shared.threads()
+    data: CapsuleDataConfig = group(CapsuleDataConfig)
 
 
 @dataclass
