@@ -107,7 +107,13 @@ def test_a_command_writes_where_it_was_asked_to(
     for name in ("pat: 1, (a=b) #2.nii.gz", "seg {1}.nii.gz"):
         nibabel.save(nibabel.Nifti1Image((volume > 0) * volume, np.eye(4)), tmp_path / name)
     main(
-        ["view", "image=~/pat: 1, (a=b) #2.nii.gz", "pred=~/seg {1}.nii.gz", "output=~/2024_05_01"]
+        [
+            "view",
+            "image=~/pat: 1, (a=b) #2.nii.gz",
+            "pred=~/seg {1}.nii.gz",
+            "output=~/2024_05_01",
+            "serve=false",
+        ]
     )
     assert (tmp_path / "2024_05_01" / "view.html").is_file()
 
