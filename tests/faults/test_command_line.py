@@ -97,6 +97,13 @@ def test_home_is_expanded_in_every_path(monkeypatch: pytest.MonkeyPatch) -> None
     assert (named.pred, named.truth) == ("a~b/~", "x/~/y")
 
 
+def test_a_reader_that_ends_early_is_no_error() -> None:
+    """`unet3d settings | head` leaves without a traceback."""
+    command = f"{shlex.quote(sys.executable)} -m unet3d.cli settings | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
 def test_a_command_writes_where_it_was_asked_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
