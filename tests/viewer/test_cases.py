@@ -56,7 +56,15 @@ def test_what_does_not_fit_is_refused_before_anything_is_shown(tmp_path: Path) -
     settings.image, settings.truth = str(tmp_path / "scans"), str(tmp_path / "truth" / "a.nii.gz")
     with pytest.raises(ConfigError, match="truth: .* is not a folder of cases, though pred is"):
         find_cases(settings)
-    settings.truth = str(tmp_path / "truth")
+    settings.truth, settings.channel = str(tmp_path / "truth"), 1
+    with pytest.raises(
+        ConfigError, match=r"channel: 1 is not possible; in .*a.nii.gz it must be 0"
+    ):
+        find_cases(settings)
+    settings.channel, settings.regions = 0, "brain"
+    with pytest.raises(ConfigError, match="regions: brain is not known"):
+        find_cases(settings)
+    settings.regions = "labels"
     save(tmp_path / "masks" / "c.nii.gz", np.zeros((*SHAPE[:2], 9), np.uint8))
     with pytest.raises(DataError, match=r"masks/c.nii.gz: shape \(24, 30, 9\) differs from"):
         find_cases(settings)

@@ -144,7 +144,7 @@ def read_case(settings: ViewConfig) -> ShownCase:
 
     Raises what `read_volumes` does, and ConfigError for a window or regions that are not possible.
     """
-    _window(settings)
+    chosen_window(settings)
     return shown_case(read_volumes(settings), settings)
 
 
@@ -161,7 +161,7 @@ def shown_case(volumes: CaseVolumes, settings: ViewConfig) -> ShownCase:
     box = _with_margin([head, *(labels != 0 for labels in segmentations.values())])
     x, y, z = axes
     values, inside = _values(image[box], header), fill_enclosed(head[box].copy())
-    window = _window(settings) or _usual_window(values, inside)
+    window = chosen_window(settings) or _usual_window(values, inside)
     return ShownCase(
         {name: path.name for name, path in volumes.paths.items()},
         _grey(values, inside, window),
@@ -177,12 +177,16 @@ def shown_case(volumes: CaseVolumes, settings: ViewConfig) -> ShownCase:
 
 def _read_channel(path: Path, number: int) -> tuple[np.ndarray, Header]:
     voxels, header = read_scan(path)
-    channels = voxels if voxels.ndim == 4 else voxels[..., np.newaxis]
-    count = channels.shape[3]
+    check_channel(path, header, number)
+    return voxels if voxels.ndim == 3 else voxels[..., number], header
+
+
+def check_channel(path: Path, header: Header, number: int) -> None:
+    """Raise ConfigError where a scan has no sequence of this number."""
+    count = header.shape[3] if len(header.shape) == 4 else 1
     if not 0 <= number < count:
         allowed = "0" if count == 1 else f"from 0 to {count - 1}"
         raise ConfigError(f"channel: {number} is not possible; in {path} it must be {allowed}")
-    return channels[..., number], header
 
 
 def _with_margin(masks: list[np.ndarray]) -> Box:
@@ -204,7 +208,8 @@ def _values(image: np.ndarray, header: Header) -> np.ndarray:
     return to_file_units(image, header, np.float64)
 
 
-def _window(settings: ViewConfig) -> tuple[float, float] | None:
+def chosen_window(settings: ViewConfig) -> tuple[float, float] | None:
+    """Black and white of `window=`, None where it is not set. Raises ConfigError."""
     window = settings.window
     if window is None:
         return None

@@ -21,6 +21,7 @@ from unet3d.inference.scan import stem
 from unet3d.machine import cores
 from unet3d.metrics import dice_from_counts
 from unet3d.progress_bars import case_bar
+from unet3d.viewer.case import check_channel, chosen_window
 
 Pairs = dict[tuple[int, int], int]  # (label of the truth, of the prediction): voxels
 
@@ -44,6 +45,9 @@ def find_cases(settings: ViewConfig) -> list[ViewCase]:
     if not Path(settings.pred).is_dir():
         _check_files(settings)
         return [ViewCase(stem(Path(settings.pred)), settings)]
+    chosen_window(settings)
+    if settings.regions != "labels":
+        chosen_regions(settings.regions, [])
     found = _paired(settings)
     for case in found:
         _check_grids(case.settings)
@@ -128,6 +132,7 @@ def _check_grids(settings: ViewConfig) -> None:
     """By the headers alone, so that no case fails an hour later."""
     image = Path(settings.image)
     header = scan_header(image)
+    check_channel(image, header, settings.channel)
     for given in (settings.truth, settings.pred):
         if given is not None:
             path = Path(given)
