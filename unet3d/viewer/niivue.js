@@ -56,7 +56,6 @@ async function makeNiivue(element) {
     isNearestInterpolation: false,
     backColor: [0, 0, 0, 1],
     show3Dcrosshair: true,
-    crosshairWidth: 0.5,
     multiplanarShowRender: 1,
     multiplanarLayout: 2,
     multiplanarEqualSize: true,
