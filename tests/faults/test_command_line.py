@@ -97,6 +97,13 @@ def test_home_is_expanded_in_every_path(monkeypatch: pytest.MonkeyPatch) -> None
     assert (named.pred, named.truth) == ("a~b/~", "x/~/y")
 
 
+def test_a_reader_that_ends_early_is_no_error() -> None:
+    """`unet3d settings | head` leaves without a traceback."""
+    command = f"{shlex.quote(sys.executable)} -m unet3d.cli settings | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
 def test_a_command_writes_where_it_was_asked_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +114,13 @@ def test_a_command_writes_where_it_was_asked_to(
     for name in ("pat: 1, (a=b) #2.nii.gz", "seg {1}.nii.gz"):
         nibabel.save(nibabel.Nifti1Image((volume > 0) * volume, np.eye(4)), tmp_path / name)
     main(
-        ["view", "image=~/pat: 1, (a=b) #2.nii.gz", "pred=~/seg {1}.nii.gz", "output=~/2024_05_01"]
+        [
+            "view",
+            "image=~/pat: 1, (a=b) #2.nii.gz",
+            "pred=~/seg {1}.nii.gz",
+            "output=~/2024_05_01",
+            "serve=false",
+        ]
     )
     assert (tmp_path / "2024_05_01" / "view.html").is_file()
 

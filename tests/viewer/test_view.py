@@ -72,7 +72,15 @@ def settings(tmp_path: Path) -> ViewConfig:
         truth=str(save(tmp_path / "label.nii.gz", truth)),
         regions={"whole": [1, 3], "core": [3]},
         channel=1,
+        serve=False,
     )
+
+
+def written(settings: ViewConfig) -> Path:
+    """The folder of a case's files."""
+    folder = view(settings)
+    assert folder is not None
+    return folder
 
 
 def unpacked(html: str, name: str) -> np.ndarray:
@@ -96,7 +104,7 @@ def coloured(pixels: np.ndarray, colour: str) -> np.ndarray:
 
 def test_the_page_holds_the_volumes_as_they_are(settings: ViewConfig) -> None:
     """Turned to RAS and cropped to head and lesions; the image in 8 bits."""
-    folder = view(settings)
+    folder = written(settings)
     assert folder == Path(settings.pred).parent / "seg_view"
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     html = (folder / "view.html").read_text()
@@ -111,7 +119,7 @@ def test_the_page_holds_the_volumes_as_they_are(settings: ViewConfig) -> None:
 
 def test_the_page_stands_alone_and_describes_the_case(settings: ViewConfig) -> None:
     """Names, slices of the lesion's centre, Dice and volumes; nothing is fetched."""
-    html = (view(settings) / "view.html").read_text()
+    html = (written(settings) / "view.html").read_text()
     _, truth, prediction = volumes()
     for name, values in {"whole": (1, 3), "core": (3,)}.items():
         masks = np.isin(truth, values), np.isin(prediction, values)
@@ -133,7 +141,7 @@ def test_the_page_stands_alone_and_describes_the_case(settings: ViewConfig) -> N
 
 def test_spacing_does_not_distort(settings: ViewConfig) -> None:
     """Every plane has the proportions of its mm, in all three files."""
-    folder = view(settings)
+    folder = written(settings)
     mm = [(side.stop - side.start) * length for side, length in zip(CROP, SPACING, strict=True)]
     expected = {"axial": mm[0] / mm[1], "coronal": mm[0] / mm[2], "sagittal": mm[1] / mm[2]}
     html = (folder / "view.html").read_text()
@@ -167,13 +175,13 @@ def test_the_picture_shows_the_lesion(settings: ViewConfig) -> None:
     assert legend[0].startswith("whole (Dice 0.") and legend[1].startswith("core (Dice 0.")
     drawn = [len(axis.collections) for axis in picture.axes]
     assert drawn == [0, 2, 2] * 3
-    pixels = matplotlib.image.imread(view(settings) / "overlay.png")
+    pixels = matplotlib.image.imread(written(settings) / "overlay.png")
     assert all(coloured(pixels, colour).sum() > 100 for colour in COLOURS[:2])
 
 
 def test_the_gif_has_every_axial_slice(settings: ViewConfig) -> None:
     """Contours where a slice holds the region: truth on the left, prediction on the right."""
-    with Image.open(view(settings) / "slices.gif") as gif:
+    with Image.open(written(settings) / "slices.gif") as gif:
         assert frames(gif) == CROP[2].stop - CROP[2].start
         _, truth, prediction = volumes()
         for frame in range(frames(gif)):
@@ -187,12 +195,12 @@ def test_the_gif_has_every_axial_slice(settings: ViewConfig) -> None:
 
 def test_without_truth_there_are_two_columns_and_no_dice(settings: ViewConfig) -> None:
     """The prediction alone is shown; the centre is that of its largest lesion."""
-    with_truth = (view(settings) / "view.html").read_text()
+    with_truth = (written(settings) / "view.html").read_text()
     settings.truth, settings.regions = None, "labels"
     picture = overlay(read_case(settings))
     assert [axis.get_title() for axis in picture.axes[:2]] == ["image", "prediction"]
     assert [text.get_text() for text in picture.legends[0].get_texts()] == ["label_1", "label_3"]
-    html = (view(settings) / "view.html").read_text()
+    html = (written(settings) / "view.html").read_text()
     for absent in ('id="truth"', "show-truth", "show-errors", ">Dice<", "Errors:", "Errors are"):
         assert absent in with_truth and absent not in html
 
@@ -203,10 +211,10 @@ def test_nothing_segmented_is_shown_too(settings: ViewConfig, tmp_path: Path) ->
     for name in ("seg.nii.gz", "label.nii.gz"):
         save(tmp_path / name, empty)
     settings.regions = "labels"
-    assert "No label is set" in (view(settings) / "view.html").read_text()
+    assert "No label is set" in (written(settings) / "view.html").read_text()
     settings.image, settings.channel = str(save(tmp_path / "flat.nii.gz", empty)), 0
     settings.regions = "brats"
-    html = (view(settings) / "view.html").read_text()
+    html = (written(settings) / "view.html").read_text()
     assert html.count("<td>1.0000</td>") == 3
 
 
@@ -233,7 +241,7 @@ def test_names_are_text(settings: ViewConfig, tmp_path: Path) -> None:
     """What a user wrote is neither HTML on the page nor a formula in the picture."""
     path = save(tmp_path / f"{HOSTILE}.nii.gz", volumes()[0])
     settings.image, settings.regions = str(path), {"<script><b>$x_{": [1], HOSTILE: [3]}
-    html = (view(settings) / "view.html").read_text()
+    html = (written(settings) / "view.html").read_text()
     assert "<title>a&lt;b&gt;&amp;$c$.nii.gz</title>" in html
     assert HOSTILE not in html and "<script><b>" not in html
     assert "&lt;script&gt;&lt;b&gt;$x_{</label>" in html
@@ -342,7 +350,7 @@ def test_the_command_needs_no_tensorflow(settings: ViewConfig, tmp_path: Path) -
         "print('tensorflow' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     )
     arguments = [f"image={settings.image}", f"pred={settings.pred}", f"truth={settings.truth}"]
-    arguments += ["regions={whole:[1,3]}", f"output={tmp_path / 'new' / 'folder'}"]
+    arguments += ["regions={whole:[1,3]}", f"output={tmp_path / 'new' / 'folder'}", "serve=false"]
     done = subprocess.run(
         [sys.executable, "-c", code, "view", *arguments], capture_output=True, text=True
     )
@@ -363,7 +371,7 @@ def test_the_page_in_a_browser(settings: ViewConfig, tmp_path: Path) -> None:
     """Slider, keys, wheel, a click and the switches change what is drawn; a phone has room."""
     from selenium.webdriver.common.keys import Keys
 
-    address = (view(settings) / "view.html").as_uri()
+    address = (written(settings) / "view.html").as_uri()
     with browser(tmp_path) as page:
         page.driver.get(address)
         reads(page, "axial", "slice 6 of 12")

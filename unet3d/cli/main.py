@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 
 from unet3d.cli.arguments import with_config_dir
@@ -14,7 +15,15 @@ from unet3d.cli.user_errors import fail, guarded
 
 def main(arguments: list[str] | None = None) -> None:
     """The `unet3d` command. Leaves by SystemExit where the exit code is not 0."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        _main(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # a reader that has seen enough, as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _main(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage(COMMANDS))
         return

@@ -136,10 +136,10 @@ NETWORK = (
     Command(
         "view",
         _view,
-        "show a segmented case: an overlay, an animated GIF and a page with sliders",
+        "show segmented cases in the browser; an overlay, an animated GIF and a page of each",
         (
-            "unet3d view image=scan.nii.gz pred=seg.nii.gz",
             "unet3d view image=scan.nii.gz pred=seg.nii.gz truth=label.nii.gz regions=brats",
+            "unet3d view image=imagesTr/ pred=preds/ truth=labelsTr/",
             "unet3d view image=ct.nii.gz pred=seg.nii.gz window=[-160,240] output=pictures/",
         ),
         schema=ViewConfig,

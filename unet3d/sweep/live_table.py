@@ -7,9 +7,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from rich import box
 from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from unet3d.progress_bars import LiveDrawing
 from unet3d.sweep.format import clock, last_line, number_or_dash
@@ -17,6 +19,8 @@ from unet3d.sweep.trial import Trial, TrialResult
 
 log = logging.getLogger(__name__)
 SUMMARY_SECONDS = 60.0
+WIDE = 90  # columns of a terminal for the whole table
+BESIDE = 34  # columns beside the settings on a narrower one
 COLOURS = {"finished": "green", "pruned": "yellow", "failed": "red", "running": "cyan"}
 
 
@@ -157,22 +161,47 @@ class LiveTable(LiveDrawing):
         return ProgressBar(total=total, completed=sum(over), width=min(60, self.console.width))
 
     def _render(self) -> Group:
-        table = Table(title=self.summary(), title_justify="left", expand=False)
+        """A narrow terminal has fewer columns, no lines between them, and settings over lines."""
+        width = self.console.width
+        narrow = width < WIDE
+        table = Table(
+            title=self.summary(),
+            title_justify="left",
+            expand=False,
+            box=None if narrow else box.HEAVY_HEAD,
+            pad_edge=not narrow,
+        )
         for heading in ("trial", "settings", "state", "epoch", "val/dice", "best", "left"):
-            table.add_column(heading, justify="left" if heading == "settings" else "right")
-        height = max(5, self.console.height - 6)
-        order = sorted(self.rows, key=lambda n: (self.rows[n].state != "running", -n))[:height]
-        for number in sorted(order):
+            if heading == "settings":
+                table.add_column(heading, overflow="fold")
+            elif not (narrow and heading in ("val/dice", "left")):
+                table.add_column(heading, justify="right", no_wrap=True)
+        for number in self._shown(max(8, width - BESIDE) if narrow else width):
             row = self.rows[number]
             left = row.left()
-            colour = COLOURS.get(row.state, "white")
-            table.add_row(
+            name = row.name.replace(",", ", ") if narrow else row.name  # lines end at spaces
+            cells: list[str | Text] = [
                 str(number),
-                row.name,
-                f"[{colour}]{row.state}[/]",
+                Text(name),  # brackets in it are no markup
+                Text(row.state, COLOURS.get(row.state, "white")),
                 f"{row.epoch}/{row.epochs}",
                 number_or_dash(row.value),
                 number_or_dash(row.best),
                 clock(left) if left is not None else "",
-            )
+            ]
+            table.add_row(*(cells[:4] + cells[5:6] if narrow else cells))
         return Group(table, self._bar())
+
+    def _shown(self, width: int) -> list[int]:
+        """The trials that fit the terminal's height: those that run, then the latest.
+
+        width: columns of their settings.
+        """
+        left = max(5, self.console.height - 6)
+        shown = []
+        for number in sorted(self.rows, key=lambda n: (self.rows[n].state != "running", -n)):
+            left -= max(1, -(-len(self.rows[number].name) // width))
+            if left < 0:
+                break
+            shown.append(number)
+        return sorted(shown)

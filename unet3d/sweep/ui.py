@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
-import threading
 import time
-import webbrowser
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from unet3d.browser import show_page
 from unet3d.config.command_line import GRAMMAR, hydra_text
 from unet3d.config.schema import Config, UiConfig
 from unet3d.errors import RunError
@@ -34,12 +31,12 @@ def ui(config: Config, settings: UiConfig) -> None:
     served = tracking_uri(config)
     address = served if served.startswith("http") else running_server(Path(config.output_dir))
     if address is not None:
-        _show(f"{address.rstrip('/')}/{page}", settings.open)
+        show_page(f"{address.rstrip('/')}/{page}", settings.open)
         return
     port = settings.port or _free_port()
     own = replace(config.tracking, name="server", host="127.0.0.1", port=port)
     with tracking_server(replace(config, tracking=own)):
-        _show(f"http://127.0.0.1:{port}/{page}", settings.open)
+        show_page(f"http://127.0.0.1:{port}/{page}", settings.open)
         print("Ctrl-C ends the server", flush=True)
         while True:
             time.sleep(3600)
@@ -105,13 +102,3 @@ def _free_port() -> int:
             if probe.connect_ex(("127.0.0.1", port)):
                 return port
     raise RunError(f"port: {FIRST_PORT} to {FIRST_PORT + PORTS - 1} are all taken; name a free one")
-
-
-def _show(address: str, wanted: bool) -> None:
-    """Print an address, and open it in a browser where there is a screen."""
-    print(address, flush=True)
-    screen = sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"} & set(os.environ)
-    if wanted and screen:
-        # A browser that is not yet open may hold up the call until it is closed.
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        time.sleep(1)

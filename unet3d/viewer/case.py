@@ -1,4 +1,4 @@
-"""A segmented case ready to be drawn: read, checked, reoriented to RAS, cropped, in 8-bit grey."""
+"""A segmented case: its files as they are, and ready to be drawn (RAS, cropped, 8-bit grey)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class ShownCase:
 
     files: names of the files of `image`, `truth` and `prediction`; image: uint8, 0 is black;
     segmentations: label values of `truth`, if there is one, and `prediction`; spacing: mm;
-    offset: where the crop begins in the reoriented volume of shape `full_shape`.
+    offset: where the crop begins in the reoriented volume of shape `full_shape`; mirrored: the
+    patient's right is drawn at the left; window: the values in the file that are black and white.
     """
 
     files: dict[str, str]
@@ -54,6 +55,17 @@ class ShownCase:
     spacing: tuple[float, float, float]
     offset: tuple[int, int, int]
     full_shape: tuple[int, int, int]
+    mirrored: bool
+    window: tuple[float, float]
+
+    def drawn(self, plane: np.ndarray, u: int) -> np.ndarray:
+        """A plane whose first axis is `u` of the volume, as it is drawn from left to right."""
+        return plane[::-1] if self.mirrored and u == 0 else plane
+
+    def ends(self, axis: int) -> tuple[str, str]:
+        """The letters at the left (or bottom) and the right (or top) of an axis as it is drawn."""
+        first, last = ENDS[axis]
+        return (last, first) if self.mirrored and axis == 0 else (first, last)
 
     def mask(self, segmentation: str, region: str) -> np.ndarray:
         """Where a segmentation, `truth` or `prediction`, has a region: boolean (x, y, z)."""
@@ -92,50 +104,89 @@ class ShownCase:
         return scores
 
 
-def read_case(settings: ViewConfig) -> ShownCase:
+@dataclass(frozen=True)
+class CaseVolumes:
+    """The voxels of a case on the axes of its files.
+
+    paths: of `image`, `truth`, if there is one, and `prediction`; image: (x, y, z), one sequence,
+    in the file's own type; header: of the image; segmentations: uint8, on the image's grid.
+    """
+
+    paths: dict[str, Path]
+    image: np.ndarray
+    header: Header
+    segmentations: dict[str, np.ndarray]
+
+
+def read_volumes(settings: ViewConfig) -> CaseVolumes:
     """Read and check the files of a case.
 
     Raises DataError for a file that is missing, damaged or on another grid than the scan, and
-    ConfigError for a channel, a window or regions that are not possible.
+    ConfigError for a channel that does not exist.
     """
     paths = {"image": Path(settings.image)}
     if settings.truth is not None:
         paths["truth"] = Path(settings.truth)
     paths["prediction"] = Path(settings.pred)
-    window = _window(settings)
     channel, header = _read_channel(paths["image"], settings.channel)
-    axes, flips = orientation(header.affine)
     segmentations: dict[str, np.ndarray] = {}
     for name in list(paths)[1:]:
         labels, label_header = read_labels(paths[name])
         check_same_grid(
             paths[name], label_header, paths["image"], header, settings.geometry, "geometry"
         )
-        segmentations[name] = orient(labels, axes, flips)
-    regions = chosen_regions(settings.regions, list(paths.values())[1:])
-    image = orient(channel, axes, flips)
+        segmentations[name] = labels
+    return CaseVolumes(paths, channel, header, segmentations)
+
+
+def read_case(settings: ViewConfig) -> ShownCase:
+    """Read a case and make it ready to be drawn.
+
+    Raises what `read_volumes` does, and ConfigError for a window or regions that are not possible.
+    """
+    chosen_window(settings)
+    return shown_case(read_volumes(settings), settings)
+
+
+def shown_case(volumes: CaseVolumes, settings: ViewConfig) -> ShownCase:
+    """A case that was read, ready to be drawn."""
+    header = volumes.header
+    axes, flips = orientation(header.affine)
+    segmentations = {
+        name: orient(labels, axes, flips) for name, labels in volumes.segmentations.items()
+    }
+    regions = chosen_regions(settings.regions, list(volumes.paths.values())[1:])
+    image = orient(volumes.image, axes, flips)
     head = differs(image, background_value(image))
     box = _with_margin([head, *(labels != 0 for labels in segmentations.values())])
     x, y, z = axes
+    values, inside = _values(image[box], header), fill_enclosed(head[box].copy())
+    window = chosen_window(settings) or _usual_window(values, inside)
     return ShownCase(
-        {name: path.name for name, path in paths.items()},
-        _grey(_values(image[box], header), fill_enclosed(head[box].copy()), window),
+        {name: path.name for name, path in volumes.paths.items()},
+        _grey(values, inside, window),
         {name: labels[box] for name, labels in segmentations.items()},
         regions,
         (header.spacing[x], header.spacing[y], header.spacing[z]),
         (box[0].start, box[1].start, box[2].start),
         (header.shape[x], header.shape[y], header.shape[z]),
+        settings.convention == "radiological",
+        window,
     )
 
 
 def _read_channel(path: Path, number: int) -> tuple[np.ndarray, Header]:
     voxels, header = read_scan(path)
-    channels = voxels if voxels.ndim == 4 else voxels[..., np.newaxis]
-    count = channels.shape[3]
+    check_channel(path, header, number)
+    return voxels if voxels.ndim == 3 else voxels[..., number], header
+
+
+def check_channel(path: Path, header: Header, number: int) -> None:
+    """Raise ConfigError where a scan has no sequence of this number."""
+    count = header.shape[3] if len(header.shape) == 4 else 1
     if not 0 <= number < count:
         allowed = "0" if count == 1 else f"from 0 to {count - 1}"
         raise ConfigError(f"channel: {number} is not possible; in {path} it must be {allowed}")
-    return channels[..., number], header
 
 
 def _with_margin(masks: list[np.ndarray]) -> Box:
@@ -157,7 +208,8 @@ def _values(image: np.ndarray, header: Header) -> np.ndarray:
     return to_file_units(image, header, np.float64)
 
 
-def _window(settings: ViewConfig) -> tuple[float, float] | None:
+def chosen_window(settings: ViewConfig) -> tuple[float, float] | None:
+    """Black and white of `window=`, None where it is not set. Raises ConfigError."""
     window = settings.window
     if window is None:
         return None
@@ -168,12 +220,18 @@ def _window(settings: ViewConfig) -> tuple[float, float] | None:
     return window[0], window[1]
 
 
-def _grey(values: np.ndarray, inside: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
-    """uint8: 0 outside; black and white are `window`, or percentiles 0.5 and 99.5 of the inside."""
+def _usual_window(values: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
+    """Percentiles 0.5 and 99.5 of the inside; (0, 1) where it has no finite value."""
     inside = inside & np.isfinite(values)
     if not inside.any():
-        return np.zeros(values.shape, np.uint8)
-    low, high = np.percentile(values[inside], (0.5, 99.5)) if window is None else window
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(values[inside], (0.5, 99.5)))
+    return low, high if high > low else low + 1
+
+
+def _grey(values: np.ndarray, inside: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """uint8: 0 outside; black and white are `window`."""
+    low, high = window
     with np.errstate(invalid="ignore"):
-        grey = np.clip((values - low) / (high - low if high > low else 1) * 255, 0, 255)
-    return np.where(inside, np.rint(grey), 0).astype(np.uint8)
+        grey = np.clip((values - low) / (high - low) * 255, 0, 255)
+    return np.where(inside & np.isfinite(values), np.rint(grey), 0).astype(np.uint8)

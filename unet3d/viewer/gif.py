@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from unet3d.plotting import COLOURS
-from unet3d.viewer.case import ENDS, ShownCase
+from unet3d.viewer.case import ShownCase
 
 SIDE = 256  # pixels along a slice's longer side
 MAX_FRAMES = 80
@@ -41,14 +41,16 @@ def _size(case: ShownCase) -> tuple[int, int]:
 def _frame(case: ShownCase, z: int, legend: np.ndarray) -> np.ndarray:
     """A slice as indices of the palette, (rows, columns)."""
     width, height = _size(case)
-    grey = _resized(case.image[..., z], width, height).copy()
-    _write(grey, ENDS[0][0], 2, (height - LINE) // 2)
-    _write(grey, ENDS[0][1], width - FONT, (height - LINE) // 2)
+    grey = _resized(case.drawn(case.image[..., z], 0), width, height).copy()
+    left, right = case.ends(0)
+    _write(grey, left, 2, (height - LINE) // 2)
+    _write(grey, right, width - FONT, (height - LINE) // 2)
     panels = []
     for name in case.segmentations:
         panel = _indices(grey)
         for number, region in enumerate(case.regions):
-            mask: np.ndarray = case.section(name, region, 2, z).astype(np.uint8) * 255
+            section = case.drawn(case.section(name, region, 2, z), 0)
+            mask: np.ndarray = section.astype(np.uint8) * 255
             panel[_edge(_resized(mask, width, height) > 127)] = GREYS + number % len(COLOURS)
         panels.append(np.concatenate([_line(name, width), panel]))
     foot = _line(case.slice_name(2, z), width * len(panels))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from unet3d.plotting import COLOURS, contour, draw_plane, figure
-from unet3d.viewer.case import ENDS, PLANES, ShownCase
+from unet3d.viewer.case import PLANES, ShownCase
 
 MAX_WIDTH, MAX_HEIGHT = 10.0, 14.0  # inches, of the planes
 
@@ -31,25 +31,26 @@ def overlay(case: ShownCase) -> Any:
         row[0].set_ylabel(f"{plane}\n{case.slice_name(along, centre[along])}")
         for axis, column in zip(row, columns, strict=True):
             grey = np.moveaxis(case.image, along, 0)[centre[along]]
-            draw_plane(axis, grey, case.spacing[v] / case.spacing[u], (0, 255))
-            _directions(axis, u, v)
+            draw_plane(axis, case.drawn(grey, u), case.spacing[v] / case.spacing[u], (0, 255))
+            _directions(axis, case.ends(u) + case.ends(v))
             if column != "image":
-                _contours(axis, case, column, along, centre[along])
+                _contours(axis, case, column, u, along, centre[along])
     for axis, column in zip(axes[0], columns, strict=True):
         axis.set_title(column)
     _legend(picture, case)
     return picture
 
 
-def _contours(axis: Any, case: ShownCase, name: str, along: int, index: int) -> None:
+def _contours(axis: Any, case: ShownCase, name: str, u: int, along: int, index: int) -> None:
     """Draw a segmentation's regions; the first is the widest, since nested ones share edges."""
     for number, region in enumerate(case.regions):
         width = min(1.0 + 0.5 * (len(case.regions) - 1 - number), 2.0)
-        contour(axis, case.section(name, region, along, index), number, width)
+        section = case.section(name, region, along, index)
+        contour(axis, case.drawn(section, u), number, width)
 
 
-def _directions(axis: Any, u: int, v: int) -> None:
-    """Write at each edge which way it faces: L, R, P, A, I or S."""
+def _directions(axis: Any, letters: tuple[str, ...]) -> None:
+    """Write at the left, right, lower and upper edge which way it faces: L, R, P, A, I or S."""
     from matplotlib.patheffects import withStroke
 
     look = {
@@ -59,7 +60,7 @@ def _directions(axis: Any, u: int, v: int) -> None:
     }
     places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.02), (0.5, 0.98))
     sides = (("left", "center"), ("right", "center"), ("center", "bottom"), ("center", "top"))
-    for place, (ha, va), letter in zip(places, sides, ENDS[u] + ENDS[v], strict=True):
+    for place, (ha, va), letter in zip(places, sides, letters, strict=True):
         axis.text(*place, letter, ha=ha, va=va, transform=axis.transAxes, **look)
 
 

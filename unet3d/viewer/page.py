@@ -11,7 +11,7 @@ import numpy as np
 
 from unet3d.html import render
 from unet3d.plotting import COLOURS
-from unet3d.viewer.case import ENDS, PLANES, ShownCase
+from unet3d.viewer.case import PLANES, ShownCase
 
 MAX_VOXELS = 9_000_000  # of the image in the page: 12 MB where nothing can be compressed
 CANVAS = 640  # pixels along a plane's longer side
@@ -46,8 +46,16 @@ class RegionRow:
     cells: list[str]
 
 
-def page(case: ShownCase) -> str:
-    """The HTML of a case."""
+@dataclass(frozen=True)
+class Link:
+    """A case in the list of a page that a server shows."""
+
+    number: int
+    text: str
+
+
+def page(case: ShownCase, number: int = 0, links: Sequence[Link] = ()) -> str:
+    """The HTML of a case; with `links`, of which it is this number, the way to others."""
     steps = subsampling(case.image.shape, case.spacing)
     volumes = {"image": case.image, **case.segmentations}
     length = np.multiply(case.image.shape, case.spacing)  # mm
@@ -55,22 +63,26 @@ def page(case: ShownCase) -> str:
     return render(
         "viewer/viewer.html",
         case=case,
+        number=number,
+        links=links,
         steps=steps,
-        summary=_summary(case),
+        summary=summary(case),
         errors=ERROR_COLOURS,
         planes=[_plane(case, name, along, steps, total) for name, along in PLANES],
         max_width=MAX_HEIGHT * total / max(length[1], length[2]),
-        headings=_headings(case),
-        rows=_rows(case),
+        headings=headings(case),
+        rows=region_rows(case),
         description=_description(case, steps),
         volumes={name: _packed(volume, steps) for name, volume in volumes.items()},
     )
 
 
-def subsampling(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:
-    """Which voxels the page keeps: one in so many along each axis, MAX_VOXELS at most."""
+def subsampling(
+    shape: Sequence[int], spacing: Sequence[float], most: int = MAX_VOXELS
+) -> tuple[int, ...]:
+    """Which voxels a page keeps: one in so many along each axis, `most` of them in all."""
     steps = [1, 1, 1]
-    while np.prod(_subsampled(shape, steps)) > MAX_VOXELS:
+    while np.prod(_subsampled(shape, steps)) > most:
         steps[int(np.argmin(np.multiply(spacing, steps)))] += 1
     return tuple(steps)
 
@@ -94,22 +106,24 @@ def _description(case: ShownCase, steps: Sequence[int]) -> dict[str, object]:
         "step": steps,
         "offset": case.offset,
         "fullShape": case.full_shape,
-        "ends": ENDS,
+        "ends": [case.ends(axis) for axis in range(3)],
+        "mirrored": case.mirrored,
         "regions": [
-            {"values": values, "colour": _colour(number)}
+            {"values": values, "colour": region_colour(number)}
             for number, values in enumerate(case.regions.values())
         ],
         "errors": ERROR_COLOURS,
     }
 
 
-def _colour(region: int) -> str:
+def region_colour(region: int) -> str:
+    """#rrggbb of a region, by its position."""
     from matplotlib.colors import to_hex
 
     return to_hex(COLOURS[region % len(COLOURS)])
 
 
-def _summary(case: ShownCase) -> str:
+def summary(case: ShownCase) -> str:
     """truth: a.nii.gz; prediction: b.nii.gz; 240 x 240 x 155 voxels of 1 x 1 x 1 mm."""
     names = [f"{kind}: {name}" for kind, name in case.files.items() if kind != "image"]
     size = " x ".join(str(size) for size in case.full_shape)
@@ -128,16 +142,18 @@ def _plane(case: ShownCase, name: str, along: int, steps: Sequence[int], total: 
     return Plane(name, (u, v, along), width, height, last, wide / total, max_width)
 
 
-def _headings(case: ShownCase) -> list[str]:
+def headings(case: ShownCase) -> list[str]:
+    """The columns of the table of regions."""
     dice = ["Dice"] if "truth" in case.segmentations else []
     return ["Region", "Labels", *dice, *(f"{kind.capitalize()}, ml" for kind in case.segmentations)]
 
 
-def _rows(case: ShownCase) -> list[RegionRow]:
+def region_rows(case: ShownCase) -> list[RegionRow]:
+    """Dice and volume of each region."""
     rows = []
     for number, score in enumerate(case.scores()):
         labels = ", ".join(str(value) for value in case.regions[score.region])
         dice = [] if score.dice is None else [f"{score.dice:.4f}"]
         cells = [labels, *dice, *(f"{volume:.2f}" for volume in score.ml.values())]
-        rows.append(RegionRow(score.region, _colour(number), cells))
+        rows.append(RegionRow(score.region, region_colour(number), cells))
     return rows

@@ -39,9 +39,14 @@ function pixelOf(colour, alpha) {  // "#rrggbb" as ImageData has it in memory
   return (alpha << 24 | blue << 16 | green << 8 | red) >>> 0;
 }
 
+// The index along u of what is drawn in a column, and the reverse.
+function acrossOf(plane, column) {
+  return view.mirrored && plane.u === 0 ? plane.width - 1 - column : column;
+}
+
 function voxelAt(plane, column, row) {  // index into a volume; rows count from the top
   const {u, v, w, height} = plane;
-  return column * stride[u] + (height - 1 - row) * stride[v] + cursor[w] * stride[w];
+  return acrossOf(plane, column) * stride[u] + (height - 1 - row) * stride[v] + cursor[w] * stride[w];
 }
 
 // Draws a plane over what its canvas shows; pixelAt: voxel index -> pixel.
@@ -169,7 +174,8 @@ function onWheel(plane, event) {
 function onClick(plane, event) {
   const {canvas, slider, u, v} = plane;
   const box = canvas.getBoundingClientRect();
-  cursor[u] = Math.floor((event.clientX - box.left) / box.width * view.shape[u]);
+  const column = Math.floor((event.clientX - box.left) / box.width * view.shape[u]);
+  cursor[u] = acrossOf(plane, column);
   cursor[v] = Math.floor((box.bottom - event.clientY) / box.height * view.shape[v]);
   for (const each of planes) moveTo(each, cursor[each.w]);
   current = plane;

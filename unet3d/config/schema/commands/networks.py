@@ -13,6 +13,7 @@ from unet3d.config.allowed import (
     AT_LEAST_2,
     FOLDER_NAME,
     NAME,
+    PORT,
     RUN_ID,
     RUN_IDS,
     one_of,
@@ -178,18 +179,50 @@ class EvaluateConfig:
 
 @dataclass
 class ViewConfig:
-    """`unet3d view`: a picture, an animated GIF and a page of one segmented case."""
+    """`unet3d view`: segmented cases in the browser; a picture, a GIF and a page of each."""
 
-    image: str = setting(MISSING, "a scan, or the folder of a DICOM series", path=True)
-    pred: str = setting(MISSING, "its segmentation", path=True)
-    truth: Optional[str] = setting(None, "its label file", path=True)
+    image: str = setting(
+        MISSING,
+        "a scan, or the folder of a DICOM series; where pred is a folder, a folder of scans",
+        path=True,
+    )
+    pred: str = setting(MISSING, "its segmentation, or a folder of them", path=True)
+    truth: Optional[str] = setting(
+        None,
+        "its label file; where pred is a folder, a folder of files of the same names",
+        path=True,
+    )
     regions: Any = setting("labels", REGIONS)
-    channel: int = setting(0, "which of the scan's sequences, counted from 0", AT_LEAST_0)
+    channel: int = setting(
+        0,
+        "which of the scan's sequences, counted from 0; in a folder each may be a file, "
+        "<case>_0000 and so on",
+        AT_LEAST_0,
+    )
     window: Optional[list[float]] = setting(
         None,
         "[black,white] in the scan's values, for CT say [-160,240]; null: percentiles 0.5 and 99.5",
     )
+    convention: str = setting(
+        "radiological",
+        "radiological: the patient's right at the left; neurological: at the right",
+        one_of("radiological", "neurological"),
+    )
+    order: str = setting(
+        "dice",
+        "of a folder's cases: dice, the lowest mean Dice first where there is a truth, or name",
+        one_of("dice", "name"),
+    )
     geometry: str = shared.geometry()
     output: Optional[str] = setting(
-        None, "folder; null: <pred>_view beside the segmentation", path=True
+        None,
+        "folder of the files, with one in it for each of a folder's cases; null: <pred>_view, "
+        "beside pred",
+        path=True,
     )
+    serve: Optional[bool] = setting(
+        None,
+        "show the cases in the browser, until Ctrl-C; null: where there is a screen; false: write "
+        "the files alone",
+    )
+    port: Optional[int] = setting(None, "to listen on; null: any free one", PORT)

@@ -57,8 +57,8 @@ REGIONS = "labels for each alone, brats, msd_brain, or {name: [values]}"
 
 
 THRESHOLDS = (
-    "probability above which a region is predicted: one, [one a region] or {region: one}; auto: "
-    "what `unet3d tune` has chosen; not for data.target=classes"
+    "probability above which a region is predicted: a number, a list with one for each region, or "
+    "{region: number}; auto: what `unet3d tune` has chosen; not for data.target=classes"
 )
 
 
