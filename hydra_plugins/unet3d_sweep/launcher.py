@@ -24,20 +24,31 @@ class RayTrialLauncher(RayLauncher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the trials; those that an earlier sweep of the name has finished do not run again."""
-        from unet3d.sweep.configurations import SEED, check_race, repeated
+        from unet3d.sweep.configurations import SEED, repeated
         from unet3d.sweep.plan import SweepPlan
         from unet3d.sweep.run import run_sweep
+        from unet3d.sweep.search.halving import HalvingSearch
+        from unet3d.sweep.search.rules import check_fidelity_key, check_race, check_search
         from unet3d.sweep.search.search import GridSearch, Search, longest_first
         from unet3d.sweep.trial import Trial, make_name, split_override, swept_keys
 
-        settings = self.compose(job_overrides[0]).sweep
+        composed = self.compose(job_overrides[0])
+        settings = composed.sweep
         check_race(settings)
+        configurations = job_overrides
+        if (key := settings.fidelity) is not None:
+            check_search(settings, composed.epochs, configurations=len(job_overrides))
+            check_fidelity_key(key, plain(composed), typed_keys(job_overrides))
+            job_overrides = [at_rung(own, settings, 0) for own in configurations]
         all_overrides = repeated(job_overrides, settings)
         lists = [filter_overrides(list(overrides)) for overrides in all_overrides]
         swept = swept_keys(lists)
         if settings.racing and SEED not in swept:  # with which it may go on
             swept.append(SEED)
+        if key is not None:
+            swept.append(key)
         configs = [self.compose(overrides) for overrides in all_overrides]
+        check_search(settings, max(config.epochs for config in configs))
 
         def make_trial(number: int, overrides: Sequence[str], config: SweepRunConfig) -> Trial:
             own = {k: v for k, v in map(split_override, overrides) if k in swept}
@@ -50,9 +61,25 @@ class RayTrialLauncher(RayLauncher):
             )
         ]
 
+        def trial_at(at: int, rung: int) -> Trial:
+            if rung == 0:
+                return trials[at]
+            overrides = at_rung(configurations[at], settings, rung)
+            number = initial_job_idx + rung * len(trials) + at
+            typed = filter_overrides(list(overrides))
+            return dataclasses.replace(
+                make_trial(number, typed, self.compose(overrides)), rung=rung
+            )
+
+        later = range(1, len(settings.rungs)) if key is not None else ()
+
         def make_search(folder: SweepFolder) -> Search:
             if settings.racing:
                 return self.race(job_overrides, settings, trials, make_trial, folder)
+            if key is not None:
+                return HalvingSearch(
+                    len(trials), trial_at, len(settings.rungs), settings.reduction_factor
+                )
             return GridSearch(longest_first(trials), config.sweep)
 
         config = configs[0]
@@ -63,7 +90,8 @@ class RayTrialLauncher(RayLauncher):
                 name=name,
                 swept=swept,
                 trials=trials,
-                total=len(trials),
+                total=self.total(len(trials), settings),
+                later=[trial_at(0, rung) for rung in later],
                 make_search=make_search,
                 **self.ray_settings(),
             )
@@ -76,6 +104,15 @@ class RayTrialLauncher(RayLauncher):
             )
             for trial, overrides in zip(trials, lists, strict=True)
         ]
+
+    @staticmethod
+    def total(trials: int, settings: SweepConfig) -> int:
+        """Trials in all; trials: of the first rung of a successive halving, or of the grid."""
+        from unet3d.sweep.search.halving import rung_sizes
+
+        if settings.fidelity is None:
+            return trials
+        return sum(rung_sizes(trials, len(settings.rungs), settings.reduction_factor))
 
     def race(
         self,
@@ -132,6 +169,20 @@ class RayTrialLauncher(RayLauncher):
             "ray_init": OmegaConf.to_container(ray.init, resolve=True),
             "ray_remote": OmegaConf.to_container(ray.remote, resolve=True),
         }
+
+
+def at_rung(own: Sequence[str], settings: SweepConfig, rung: int) -> list[str]:
+    """The overrides of a configuration with the rung's value of sweep.fidelity."""
+    from unet3d.config.messages import as_typed
+
+    return [*own, f"{settings.fidelity}={as_typed(settings.rungs[rung])}"]
+
+
+def typed_keys(overrides: Sequence[Sequence[str]]) -> set[str]:
+    """The keys that any of the lists sets."""
+    from unet3d.sweep.trial import override_key
+
+    return {override_key(one) for own in overrides for one in own}
 
 
 def own_folder(config: DictConfig | None) -> str:

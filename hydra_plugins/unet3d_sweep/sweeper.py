@@ -36,11 +36,13 @@ class OptunaSweeper(Sweeper):
         """Search sweep.trials times; returns how each trial of this command ended."""
         from hydra_plugins.unet3d_sweep.launcher import RayTrialLauncher, own_folder, plain
         from unet3d.errors import ConfigError
-        from unet3d.sweep.configurations import FOLD, SEED, check_race, repeats, repeats_of
+        from unet3d.sweep.configurations import FOLD, SEED, repeats, repeats_of
         from unet3d.sweep.plan import SweepPlan
         from unet3d.sweep.run import run_sweep
         from unet3d.sweep.search.repeated import RepeatedSearch
-        from unet3d.sweep.search.search import OptunaSearch, Search, make_study
+        from unet3d.sweep.search.rules import check_search
+        from unet3d.sweep.search.search import OptunaSearch, Search
+        from unet3d.sweep.search.study import log_brackets, make_study
         from unet3d.sweep.sweep_folder import SweepFolder
         from unet3d.sweep.trial import Trial, make_name, split_override
 
@@ -77,12 +79,8 @@ class OptunaSweeper(Sweeper):
         corners = [make_trial(0, {k: end(d) for k, d in searched.items()}) for end in (_low, _high)]
         config = launcher.compose(corners[0].overrides)
         settings = config.sweep
-        if settings.racing:
-            raise ConfigError(
-                "sweep.racing: is of grids; leave out hydra/sweeper=optuna, or type "
-                "sweep.early_stopping=asha in its place"
-            )
-        check_race(settings)
+        epochs = max(corner.config.epochs for corner in corners)
+        check_search(settings, epochs, adaptive=True)
         several = repeats(settings)
         each = len(repeats_of(corners[0].overrides, settings))
 
@@ -103,8 +101,9 @@ class OptunaSweeper(Sweeper):
 
         def make_search(folder: SweepFolder) -> Search:
             url = settings.storage or f"sqlite:///{folder.study}"
-            study = make_study(settings, name, url)
-            found = OptunaSearch(study, searched, make_trial, settings.trials)
+            study = make_study(settings, name, url, epochs)
+            log_brackets(settings, epochs, settings.trials)
+            found = OptunaSearch(study, searched, make_trial, settings.trials, settings.minimize)
             return RepeatedSearch(found, repeat, each, settings) if several else found
 
         known = [one for corner in corners for one in repeat(corner)] if several else corners

@@ -19,6 +19,7 @@ ALL = [getattr(schema, name) for name in schema.__all__ if name.endswith("Config
 BAD: dict[str, Any] = {  # a value that each rule refuses, by the words of the rule
     "a share from 0 to 1, or a whole number": 1.5,
     "above 0": 0,
+    "above 0, and 1 at most": 0,
     "a time, as in 2026-12-01T08:00": "tomorrow",
     "a regular expression": "enc(",
     "the full name of a function or class, as in mylab.nets.build": "build",

@@ -209,6 +209,47 @@ def test_early_stopping_over_a_tracking_server(tmp_path: Path) -> None:
     assert len(weights) == 3
 
 
+def test_halving_over_cases(tmp_path: Path) -> None:
+    """All trials on a third of the cases, the best on all; the same command runs none again."""
+    command = (
+        *(*QUIET, "lr=1e-2,1e-3,1e-7", "steps_per_epoch=5", "data.phantom.cases=8"),
+        *("sweep.fidelity=data.train_share", "sweep.rungs=[0.3,1]", "sweep.name=halving"),
+    )
+    code, told = sweep(tmp_path, *command)
+    assert code == 0, told
+    assert "halving: 1 of 3 go on at rung 2 of 2" in told
+    trials = results(tmp_path)
+    assert [trial.rung for trial in trials] == [1, 0, 0, 0]
+    assert trials[0].swept["lr"] == trials[1].swept["lr"]
+    counts = []
+    for trial in trials:
+        split = tmp_path / "outputs" / "runs" / trial.result.run_id / "split.json"
+        counts.append(len(json.loads(split.read_text())["train"]))
+    assert counts == [4, 1, 1, 1]
+    parent, children, _ = recorded(tmp_path)
+    assert {run.data.tags["sweep.data.train_share"] for run in children} == {"0.3", "1"}
+    assert parent.data.metrics["sweep/best_val_dice"] == trials[0].result.best
+    code, told = sweep(tmp_path, *command)
+    assert code == 0 and told.count("finished already") == 4 and " starts" not in told
+
+
+def test_two_objectives(tmp_path: Path) -> None:
+    """Each trial counts with its network's parameters; report and MLflow have the front."""
+    code, told = sweep(
+        tmp_path,
+        *(*QUIET, "hydra/sweeper=optuna", "model.filters=choice(4,8)", "sweep.trials=3"),
+        *("lr=tag(log,interval(1e-3,1e-2))", "sweep.minimize=parameters", "sweep.sampler=random"),
+    )
+    assert code == 0, told
+    assert "Pareto front, which no trial beats in" in told
+    trials, (parent, children, _) = results(tmp_path), recorded(tmp_path)
+    tags = {run.info.run_id: run.data.tags["model.parameters"] for run in children}
+    assert [str(trial.result.parameters) for trial in trials] == [
+        tags[trial.result.run_id] for trial in trials
+    ]
+    assert "with" in parent.data.tags["sweep.front"]
+
+
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """A Ray head without CPUs and two nodes with two each."""
@@ -237,6 +278,9 @@ def test_hybrid_trials_of_two_workers_each(tmp_path: Path, cluster: Any) -> None
         (("lr=interval(1e-3,1e-2)",), "type hydra/sweeper=optuna"),
         (("hydra/sweeper=optuna",), "nothing to search for; write lr=interval(1e-5,1e-2)"),
         (("parallel=data", "nodes=1,2"), "parallel.*, nodes, output_dir and tracking are the same"),
+        (("lr=1e-3,1e-2", "sweep.fidelity=data.train_share"), "needs two values or more"),
+        (("lr=1e-3,1e-2", "sweep.minimize=hours"), "sweep.minimize: is of adaptive searches"),
+        (("lr=1e-3,1e-2", "sweep.early_stopping=hyperband"), "hyperband has one bracket alone"),
         (("sweep.nam=a",), "sweep.nam is not a setting; did you mean sweep.name?"),
         (("sweep.name=../x",), "sweep.name: ../x is not possible"),
     ],

@@ -41,6 +41,20 @@ def test_rounding(tmp_path, cases, shares, expected):
     assert (len(split.train), len(split.val), len(split.test)) == expected
 
 
+def test_a_share_of_the_training_cases_lies_within_a_larger_one(tmp_path):
+    """Of the same validation and test cases; groups stay together, one case is left at least."""
+    whole = make_split(IDS, config(tmp_path))
+    half = make_split(IDS, config(tmp_path, train_share=0.5))
+    tenth = make_split(IDS, config(tmp_path, train_share=0.01))
+    assert (len(whole.train), len(half.train), len(tenth.train)) == (14, 7, 1)
+    assert set(tenth.train) < set(half.train) < set(whole.train)
+    assert (half.val, half.test) == (whole.val, whole.test)
+    dataset = _dataset([_case(id, group=str(at // 2)) for at, id in enumerate(IDS)])
+    whole, half = (make_split(IDS, config(tmp_path, train_share=s), dataset) for s in (1.0, 0.5))
+    groups = [IDS.index(id) // 2 for id in half.train]
+    assert set(half.train) < set(whole.train) and all(groups.count(one) == 2 for one in groups)
+
+
 def test_folds_share_the_test_part_and_cover_the_rest_once(tmp_path):
     """The test part is the same in all folds; each other case validates in exactly one."""
     splits = [make_split(IDS, config(tmp_path, folds=5, fold=fold)) for fold in range(5)]

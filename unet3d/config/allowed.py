@@ -95,6 +95,7 @@ BLOCKS = Rule(
 SEED = Rule(lambda v: 0 <= v < 2**62, "from 0 to below 2**62")
 SAMPLER_SEED = within(0, LARGEST_WHOLE)
 SHARE = within(0, 1)
+PART = Rule(lambda v: 0 < v <= 1, "above 0, and 1 at most")
 GPUS = Rule(
     lambda v: 0 <= v <= 1 or (v > 1 and float(v).is_integer()),
     "a share from 0 to 1, or a whole number",

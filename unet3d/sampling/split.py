@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,19 @@ class Split:
 
 
 def make_split(case_ids: Iterable[str], data: DataConfig, dataset: Dataset | None = None) -> Split:
+    """As `_whole_split`, with the share data.train_share of its training cases, at least one."""
+    split = _whole_split(case_ids, data, dataset)
+    if data.train_share == 1:
+        return split
+    cases = {case.id: case for case in dataset.cases} if dataset else {}
+    groups = _shuffled_groups(split.train, cases, data)
+    kept = _ids(_first(groups, max(1, round(data.train_share * len(split.train))))[0])
+    return replace(split, train=tuple(sorted(kept)))
+
+
+def _whole_split(
+    case_ids: Iterable[str], data: DataConfig, dataset: Dataset | None = None
+) -> Split:
     """Split by `data.split`; with `data.folds`, the cases outside the test part form the folds.
 
     Where `dataset` itself names parts or folds of its cases, these count. Cases of one group stay

@@ -19,7 +19,7 @@ from unet3d.sweep.format import shown
 from unet3d.sweep.kept_ensemble import NAME as KEPT
 from unet3d.sweep.kept_ensemble import read_ensemble
 from unet3d.sweep.statistics.comparison import best_first
-from unet3d.sweep.sweep_folder import TrialRecord, find_sweep
+from unet3d.sweep.sweep_folder import TrialRecord, at_top_rung, find_sweep
 
 log = logging.getLogger(__name__)
 FOLDS, FOLD, SEED = "data.folds", "data.fold", "seed"
@@ -71,29 +71,6 @@ def repeats(sweep: SweepConfig) -> bool:
 def most_seeds(sweep: SweepConfig) -> int:
     """Seeds with which a race trains a configuration at the most."""
     return sweep.max_seeds or max(3, 2 * sweep.seeds)
-
-
-def check_race(sweep: SweepConfig) -> None:
-    """Raise ConfigError for a race that has nothing to test by, or settings that contradict it."""
-    if not sweep.racing:
-        if sweep.max_seeds is not None:
-            raise ConfigError("sweep.max_seeds: is of sweep.racing=true; leave it out")
-        return
-    if sweep.folds is None and sweep.seeds < 2:
-        raise ConfigError(
-            "sweep.racing: compares configurations over folds or seeds; type sweep.folds=5, or "
-            "sweep.seeds=3, too"
-        )
-    if sweep.early_stopping != "none":
-        raise ConfigError(
-            f"sweep.racing: drops configurations itself; leave out sweep.early_stopping="
-            f"{sweep.early_stopping}"
-        )
-    if most_seeds(sweep) < sweep.seeds:
-        raise ConfigError(
-            f"sweep.max_seeds: {sweep.max_seeds} is below sweep.seeds={sweep.seeds}, with which "
-            "each configuration begins"
-        )
 
 
 def repeats_of(own: Sequence[str], sweep: SweepConfig, seed: int | None = None) -> list[list[str]]:
@@ -183,7 +160,7 @@ def find_ensemble(output_dir: str, name: str, wanted: str | None = None) -> Ense
     sweep = find_sweep(output_dir, name)
     if wanted == KEPT:
         return read_ensemble(sweep)
-    found = configurations(sweep.trials())
+    found = configurations(at_top_rung(sweep.trials()))
     chosen = [one for one in found if wanted is None or one.is_called(wanted)]
     if wanted is not None and not chosen:
         names = "; ".join(one.name.replace(", ", ",") for one in found)

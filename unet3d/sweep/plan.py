@@ -16,7 +16,10 @@ from unet3d.sweep.trial import Trial
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What to run. trials: those known beforehand, all of a grid, the first two of a search."""
+    """What to run. trials: those known beforehand, all of a grid, the first two of a search.
+
+    later: others of which the data are made ready beforehand.
+    """
 
     config: SweepRunConfig
     name: str
@@ -26,6 +29,7 @@ class SweepPlan:
     make_search: Callable[[SweepFolder], Search]
     ray_init: dict[str, Any] = field(default_factory=dict)
     ray_remote: dict[str, Any] = field(default_factory=dict)
+    later: Sequence[Trial] = ()
     auto: str = ""  # what parallel=auto has considered
 
 

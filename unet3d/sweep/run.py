@@ -80,7 +80,7 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
             stack.enter_context(folder.held(FORMER_SECONDS if config.resume == AUTO else 0.0))
             if not config.sweep.racing:
                 folder.race.unlink(missing_ok=True)
-            _make_stores(plan.trials, folder)
+            _make_stores([*plan.trials, *plan.later], folder)
             search = plan.make_search(folder)
         local = stack.enter_context(ray_cluster(config, "the trials run here", **plan.ray_init))
         if config.parallel.name == AUTO:
@@ -117,7 +117,7 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
             stack.callback(forecast.end)
         groups = _groups(plan, folder, record)
         facts = replace(before, name=plan.name, run_id=parent, command=_command())
-        facts = replace(facts, budget=config.sweep.budget or 0.0)
+        facts = replace(facts, budget=config.sweep.budget or 0.0, minimize=config.sweep.minimize)
         folder.write_facts(replace(facts, swept=tuple(plan.swept)))
         close_trials(config, folder)
         stop.deferred = True
@@ -327,6 +327,7 @@ def _finish(
     """Print the table, write the report, close the parent run; raises RunStopped as run_sweep."""
     from unet3d.sweep.report.configuration_table import markdown, print_verdict
     from unet3d.sweep.report.cost import cost_sentence
+    from unet3d.sweep.report.front import front_sentence
     from unet3d.sweep.report.memory import memory_sentence
     from unet3d.sweep.report.report import verdict_of, write_report
     from unet3d.sweep.report.results import counted, note, print_results, read_results
@@ -339,7 +340,8 @@ def _finish(
     counts = counted(results.values())
     report = write_report(folder, plan.config.output_dir)
     cost = cost_sentence(records, plan.config.sweep.budget)
-    for line in (comparison(folder), cost, memory_sentence(records)):
+    front = front_sentence(records, plan.config.sweep.minimize)
+    for line in (comparison(folder), cost, memory_sentence(records), front):
         if line:
             log.info("%s", line)
     log.info("report: %s", report)
@@ -347,7 +349,7 @@ def _finish(
         log.info("compare: %s", compare_hint(plan.config, folder, record.experiment))
     status = "KILLED" if stop.asked else "FAILED" if counts.get("failed") else "FINISHED"
     if record is not None:
-        best = max((r.best for r in results.values() if r.best is not None), default=None)
+        best = records[0].result.best if records else None
         metrics = {f"sweep/{state}": float(count) for state, count in counts.items()}
         if best is not None:
             metrics["sweep/best_val_dice"] = best
@@ -358,6 +360,8 @@ def _finish(
         tags = {"mlflow.note.content": note(records, record.experiment, lines)}
         if found is not None:
             tags["sweep.answer"] = found.answer[:5000]
+        if front:
+            tags["sweep.front"] = front[:5000]
         if budget is not None and budget.reason:
             tags["sweep.ended"] = budget.reason
         record_or_warn(record.close, status, tags, metrics)

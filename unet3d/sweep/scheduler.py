@@ -297,6 +297,7 @@ def _end_attempt(sweep: Sweep, running: RunningTrial, outcome: AttemptOutcome) -
         run_id=run_id or "",
         error=outcome.error if state == "failed" else "",
         device_seconds=running.device_seconds,
+        parameters=epochs[-1].get("parameters", 0) if epochs else 0,
     )
     sweep.folder.finish(trial, result)
     for one in (trial, *running.twins):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ class SweepFacts:
     seconds: that its command took, once all trials are over, and overhead: of these before the
     first trial and after the last; 0 before, and where several commands were needed. worker_start:
     that a worker took until it was ready. budget: device hours that it may take, 0 without a limit.
+    minimize: as the setting of this name.
     """
 
     name: str = ""
@@ -38,11 +39,13 @@ class SweepFacts:
     overhead: float = 0.0
     worker_start: float = 0.0
     budget: float = 0.0
+    minimize: str = "none"
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What is kept of a trial. epochs: records {epoch, time, metrics}; key: its folder's name."""
+    """What is kept of a trial. epochs: records {epoch, time, metrics}; key: its folder's name;
+    rung: of successive halving, 0 the cheapest."""
 
     number: int
     name: str
@@ -51,6 +54,7 @@ class TrialRecord:
     result: TrialResult
     epochs: list[dict[str, Any]]
     key: str = ""
+    rung: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,7 @@ class SweepFolder:
             overhead=float(kept.get("overhead", 0.0)),
             worker_start=float(kept.get("worker_start", 0.0)),
             budget=float(kept.get("budget", 0.0)),
+            minimize=kept.get("minimize", "none"),
         )
 
     def write_facts(self, facts: SweepFacts) -> None:
@@ -157,6 +162,8 @@ class SweepFolder:
         if facts.seconds:
             times = ("seconds", "overhead", "worker_start")
             kept |= {name: getattr(facts, name) for name in times}
+        if facts.minimize != "none":
+            kept["minimize"] = facts.minimize
         if facts.budget:
             kept["budget"] = facts.budget
         write_text(self.path / SWEEP, json.dumps(kept, indent=1))
@@ -193,6 +200,16 @@ def find_sweep(output_dir: str | Path, name: str) -> SweepFolder:
     raise RunError(f"{problem}; in {folder}: {', '.join(names) or 'no sweeps'}")
 
 
+def at_top_rung(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The trials that compare with each other: those of the highest rung with a finished one.
+
+    All of a sweep without successive halving.
+    """
+    every = list(trials)
+    top = max((one.rung for one in every if one.result.state == "finished"), default=0)
+    return [one for one in every if one.rung == top]
+
+
 def best_epoch(records: list[dict[str, Any]]) -> tuple[float | None, int]:
     """The highest val/dice and its epoch, the first of several."""
     validated = [
@@ -204,7 +221,8 @@ def best_epoch(records: list[dict[str, Any]]) -> tuple[float | None, int]:
 
 
 def _described(trial: Trial) -> dict[str, Any]:
-    return {"number": trial.number, "name": trial.name, SWEPT: trial.swept}
+    described = {"number": trial.number, "name": trial.name, SWEPT: trial.swept}
+    return described | ({"rung": trial.rung} if trial.rung else {})
 
 
 def _read_result(job: JobFolder) -> TrialResult | None:
@@ -222,4 +240,4 @@ def _read_trial(job: JobFolder) -> TrialRecord | None:
         "open", best, at, len(epochs), run_id=job.run_id() or ""
     )
     described = (kept["number"], kept["name"], kept[SWEPT], kept["command"])
-    return TrialRecord(*described, result, epochs, job.path.name)
+    return TrialRecord(*described, result, epochs, job.path.name, kept.get("rung", 0))

@@ -26,7 +26,8 @@ OF_THE_SWEEP = (
 class Trial:
     """Settings of one training. swept: those that the sweep varies, as typed.
 
-    config_dir: the user's own folder of groups and presets, "" for none.
+    config_dir: the user's own folder of groups and presets, "" for none. rung: of successive
+    halving, 0 the cheapest.
     """
 
     number: int
@@ -34,6 +35,7 @@ class Trial:
     swept: dict[str, str]
     config: Config
     config_dir: str = ""
+    rung: int = 0
 
     @cached_property
     def key(self) -> str:
@@ -88,6 +90,7 @@ class TrialResult:
     run_id: str = ""
     error: str = ""
     device_seconds: float = 0.0  # of all commands; 0 in those of earlier versions
+    parameters: int = 0  # of the network, likewise
 
     @property
     def over(self) -> bool:

@@ -272,7 +272,8 @@ def _close_epoch(
     training.times.epochs = epoch
     with training.times.measure("record"):
         training.tracker.log_epoch(record)
-        training.worker.record_epoch(record)
+        parameters = training.state.model.count_params()
+        training.worker.record_epoch({**record, "parameters": parameters})
     begin(STEP)
     own = [f"val/{metric.name}" for metric in training.metrics]
     names = ["train/loss", "train/dice", "val/loss", "val/dice", *own, "perf/step_ms"]

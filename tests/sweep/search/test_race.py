@@ -17,9 +17,10 @@ from tests.small import small_config
 from tests.sweep.search.test_search import finished, search
 from unet3d.config.schema import SweepConfig
 from unet3d.errors import ConfigError
-from unet3d.sweep.configurations import check_race, most_seeds
+from unet3d.sweep.configurations import most_seeds
 from unet3d.sweep.search.race import RaceSearch, read_race
 from unet3d.sweep.search.repeated import RepeatedSearch
+from unet3d.sweep.search.rules import check_race
 from unet3d.sweep.sweep_folder import TrialRecord
 from unet3d.sweep.trial import Trial, TrialResult
 from unet3d.sweep.verdict.verdict import verdict

@@ -14,7 +14,8 @@ from hydra_plugins.unet3d_sweep.sweeper import distribution
 from tests.small import small_config
 from unet3d.config.schema import SweepConfig
 from unet3d.errors import ConfigError, RunError
-from unet3d.sweep.search.search import GridSearch, OptunaSearch, longest_first, make_study
+from unet3d.sweep.search.search import GridSearch, OptunaSearch, longest_first
+from unet3d.sweep.search.study import make_study
 from unet3d.sweep.trial import Trial, TrialResult
 
 SPACE = {"lr": distributions.FloatDistribution(1e-4, 1e-1, log=True)}

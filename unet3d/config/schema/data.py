@@ -14,6 +14,7 @@ from unet3d.config.allowed import (
     BELOW_1,
     CHECKSUM,
     FOLDER,
+    PART,
     POSITIVE,
     SEED,
     SHARE,
@@ -129,6 +130,13 @@ class DataConfig:
     )
     split: SplitConfig = group(SplitConfig)
     split_seed: int = setting(0, "seed of the split", SEED)
+    train_share: float = setting(
+        1.0,
+        "share of the training cases that are used, chosen by split_seed; those of a smaller share "
+        "are among those of a larger one",
+        PART,
+        newer=True,
+    )
     folds: Optional[int] = setting(
         None, "number of cross-validation folds; null: data.split", AT_LEAST_2
     )

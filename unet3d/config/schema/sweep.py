@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from unet3d.config.allowed import (
     AT_LEAST_0,
@@ -34,14 +34,14 @@ class SweepConfig:
     early_stopping: str = setting(
         "none",
         "how trials that fall behind in val/dice are stopped",
-        one_of("none", "asha", "median"),
+        one_of("none", "asha", "hyperband", "median"),
         NO_EFFECT,
     )
     min_epochs: int = setting(
-        1, "asha, median: epochs before a trial may be stopped", AT_LEAST_1, NO_EFFECT
+        1, "asha, hyperband, median: epochs before a trial may be stopped", AT_LEAST_1, NO_EFFECT
     )
     reduction_factor: int = setting(
-        3, "asha: one trial in so many continues", AT_LEAST_2, NO_EFFECT
+        3, "asha, hyperband, fidelity: one trial in so many continues", AT_LEAST_2, NO_EFFECT
     )
     startup_trials: int = setting(
         5, "median: trials that end before any is stopped", AT_LEAST_1, NO_EFFECT
@@ -50,7 +50,7 @@ class SweepConfig:
     sampler: str = setting(
         "tpe",
         "hydra/sweeper=optuna: how it chooses the next trial",
-        one_of("tpe", "random", "qmc", "cmaes", "gp"),
+        one_of("tpe", "random", "qmc", "cmaes", "gp", "nsga2"),
         NO_EFFECT,
     )
     seed: int = setting(0, "hydra/sweeper=optuna: seed of the sampler", SAMPLER_SEED, NO_EFFECT)
@@ -59,6 +59,34 @@ class SweepConfig:
         "hydra/sweeper=optuna: SQLAlchemy URL of the study; null: a file in the sweep's folder",
         effect=NO_EFFECT,
         path=True,
+    )
+    minimize: str = setting(
+        "none",
+        "hydra/sweeper=optuna: what a trial shall need little of, beside a high val/dice; hours: "
+        "of devices; parameters: of the network; none: val/dice alone counts",
+        one_of("none", "hours", "parameters"),
+        NO_EFFECT,
+        newer=True,
+    )
+    population: Optional[int] = setting(
+        None,
+        "sampler=nsga2: trials of a generation; null: a fifth of sweep.trials, at least 4",
+        AT_LEAST_2,
+        NO_EFFECT,
+        newer=True,
+    )
+    fidelity: Optional[str] = setting(
+        None,
+        "successive halving of a grid over this setting, such as data.train_share: all trials with "
+        "the first value of sweep.rungs, one in sweep.reduction_factor again with the next",
+        effect=NO_EFFECT,
+        newer=True,
+    )
+    rungs: Any = setting(
+        None,
+        "values of sweep.fidelity, the cheapest first: [0.11,0.33,1]",
+        effect=NO_EFFECT,
+        newer=True,
     )
     grow: str = setting(
         "auto",

@@ -22,7 +22,7 @@ from unet3d.sweep.configurations import Configuration, block_of, configurations
 from unet3d.sweep.ensemble.selection import Votes, held_out_gain, select, single_dice, weighted_dice
 from unet3d.sweep.ensemble.votes import VoteCounter
 from unet3d.sweep.kept_ensemble import ENSEMBLE, NAME, KeptEnsemble, write_ensemble
-from unet3d.sweep.sweep_folder import find_sweep
+from unet3d.sweep.sweep_folder import at_top_rung, find_sweep
 
 log = logging.getLogger(__name__)
 LEVEL = 0.05
@@ -42,7 +42,7 @@ def build_ensemble(settings: EnsembleConfig) -> KeptEnsemble:
     Raises RunError where the sweep has fewer than two members, or they cannot be averaged.
     """
     sweep = find_sweep(settings.output_dir, settings.sweep)
-    members = members_of(configurations(sweep.trials()))[: settings.members]
+    members = members_of(configurations(at_top_rung(sweep.trials())))[: settings.members]
     if len(members) < 2:
         raise RunError(
             f"sweep: {settings.sweep} has {len(members)} configuration with a finished trial on "

@@ -22,7 +22,7 @@ from unet3d.sweep.paper.tables import csv_table, latex_table
 from unet3d.sweep.report.configuration_table import print_verdict
 from unet3d.sweep.scores import ScoreTable, score_table
 from unet3d.sweep.search.race import read_race
-from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord, find_sweep
+from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord, at_top_rung, find_sweep
 from unet3d.sweep.verdict.verdict import Verdict, verdict
 from unet3d.training.case_scores import read_case_scores
 
@@ -36,7 +36,7 @@ def paper_of(config: Config, name: str) -> Path:
     """
     sweep = find_sweep(config.output_dir, name)
     folder = write_paper(sweep, config.output_dir)
-    if found := verdict(sweep.trials(), config.output_dir, read_race(sweep.race)):
+    if found := verdict(at_top_rung(sweep.trials()), config.output_dir, read_race(sweep.race)):
         print_verdict(found)
     return folder
 
@@ -46,7 +46,7 @@ def write_paper(sweep: SweepFolder, output_dir: str) -> Path:
 
     Raises RunError for a sweep in which no trial has finished.
     """
-    trials, folder = sweep.trials(), sweep.path / "paper"
+    trials, folder = at_top_rung(sweep.trials()), sweep.path / "paper"
     found = verdict(trials, output_dir, read_race(sweep.race))
     if found is None:
         raise RunError(f"sweep: none of the trials of {sweep.path.name} has finished")

@@ -14,7 +14,7 @@ from unet3d.sweep.configurations import configurations
 from unet3d.sweep.report.memory import highest
 from unet3d.sweep.report.parameters import LeftOut
 from unet3d.sweep.report.plots import plain
-from unet3d.sweep.sweep_folder import TrialRecord
+from unet3d.sweep.sweep_folder import TrialRecord, at_top_rung
 
 SHARES = ((0.1, "a tenth"), (1 / 3, "a third"), (1.0, "all"))
 ENERGY = "perf/energy_kwh"  # of a trial up to its epoch
@@ -33,13 +33,16 @@ class Reached:
 def progress(trials: Sequence[TrialRecord]) -> list[Reached]:
     """Each time that the sweep's best val/dice rose, in the order of the clock.
 
-    A trial's device hours are spread evenly over its epochs.
+    A trial's device hours are spread evenly over its epochs. Those of lower rungs count, their
+    values, of less training, do not.
     """
     events = []
+    compared = {trial.number for trial in at_top_rung(trials)}
     for trial in trials:
         each = device_seconds(trial) / HOUR / max(1, len(trial.epochs))
         for record in trial.epochs:
             value = record["metrics"].get("val/dice")
+            value = value if trial.number in compared else None
             events.append((record["time"], trial.number, each, value))
     found: list[Reached] = []
     hours = 0.0
@@ -109,7 +112,7 @@ def plot_cost(results: Sequence[TrialRecord], path: Path, budget: float | None =
 
     Raises LeftOut where no trial has said how long it took.
     """
-    found = [one for one in configurations(results) if one.values]
+    found = [one for one in configurations(at_top_rung(results)) if one.values]
     points = [
         (sum(map(device_seconds, one.finished)) / HOUR / len(one.finished), one.mean)
         for one in found

@@ -14,6 +14,7 @@ from unet3d.run_folder import run_folder
 from unet3d.sweep.forecast.forecast import comparison
 from unet3d.sweep.report.configuration_table import print_verdict, write_results
 from unet3d.sweep.report.cost import cost_plot, cost_sentence
+from unet3d.sweep.report.front import front_plot, front_sentence
 from unet3d.sweep.report.memory import memory_sentence
 from unet3d.sweep.report.page import Picture, page
 from unet3d.sweep.report.parameters import LeftOut, best_of
@@ -24,7 +25,7 @@ from unet3d.sweep.report.plots import (
 )
 from unet3d.sweep.report.results import print_results, read_results
 from unet3d.sweep.search.race import read_race
-from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord, find_sweep
+from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord, at_top_rung, find_sweep
 from unet3d.sweep.verdict.verdict import Verdict, verdict
 from unet3d.tracking.connection import record_or_warn, short
 from unet3d.tracking.sweep import log_report
@@ -43,6 +44,10 @@ COST = (
     "Left: red, the configurations that no other beats in both. Right: the best so far; dotted, a "
     "tenth, a third and all of the budget, or of what was used.",
 )
+FRONT = (
+    "Pareto front of the two objectives",
+    "Red: the trials that no other beats in both.",
+)
 IMPORTANCE = (
     "Importance of the parameters",
     "From the finished trials alone; with few of them it says little.",
@@ -58,15 +63,18 @@ def write_report(sweep: SweepFolder, output_dir: str) -> Path:
     records, folder, facts = read_results(sweep), sweep.report, sweep.facts()
     folder.mkdir(exist_ok=True)
     copy_overlays = partial(_copy_overlays, output_dir=output_dir)
+    plots: list[tuple[str, Plot, str, str]] = [
+        ("learning_curves", plot_learning_curves, *CURVES),
+        ("parallel_coordinates", plot_parallel_coordinates, *COORDINATES),
+        ("importance", plot_importance, *IMPORTANCE),
+        ("cost", cost_plot(facts.budget or None), *COST),
+        ("best_overlays", copy_overlays, *OVERLAYS),
+    ]
+    if facts.minimize != "none":
+        plots.insert(0, ("front", front_plot(facts.minimize), *FRONT))
     pictures = [
         _draw(records, folder / f"{file}.png", plot, heading, caption)
-        for file, plot, heading, caption in (
-            ("learning_curves", plot_learning_curves, *CURVES),
-            ("parallel_coordinates", plot_parallel_coordinates, *COORDINATES),
-            ("importance", plot_importance, *IMPORTANCE),
-            ("cost", cost_plot(facts.budget or None), *COST),
-            ("best_overlays", copy_overlays, *OVERLAYS),
-        )
+        for file, plot, heading, caption in plots
     ]
     found = verdict_of(sweep, output_dir)
     if found is not None:
@@ -76,6 +84,7 @@ def write_report(sweep: SweepFolder, output_dir: str) -> Path:
         comparison(sweep),
         cost_sentence(records, facts.budget or None),
         memory_sentence(records),
+        front_sentence(records, facts.minimize),
     )
     html = page(name, facts.command, records, pictures, [line for line in said if line], found)
     write_text(folder / "index.html", html)
@@ -84,7 +93,7 @@ def write_report(sweep: SweepFolder, output_dir: str) -> Path:
 
 def verdict_of(sweep: SweepFolder, output_dir: str) -> Verdict | None:
     """What the sweep has found so far."""
-    return verdict(read_results(sweep), output_dir, read_race(sweep.race))
+    return verdict(at_top_rung(read_results(sweep)), output_dir, read_race(sweep.race))
 
 
 def _draw(

@@ -23,13 +23,14 @@ OURS = re.compile(r"val/(loss|dice)(_|$)")
 
 
 def read_results(sweep: SweepFolder) -> list[TrialRecord]:
-    """All trials that have started, the best val/dice first."""
+    """All trials that have started, the best val/dice first, of the highest rung before others."""
     output_dir = sweep.path.parents[1]
     records = [
         replace(r, command=_as_it_was(r.command, run_folder(output_dir, r.result.run_id)))
         for r in sweep.trials()
     ]
-    return sorted(records, key=lambda r: (r.result.best is None, -(r.result.best or 0), r.number))
+    order = [(r.result.best is None, -r.rung, -(r.result.best or 0), r.number) for r in records]
+    return [record for _, record in sorted(zip(order, records, strict=True), key=lambda p: p[0])]
 
 
 def _as_it_was(command: str, run: RunFolder) -> str:

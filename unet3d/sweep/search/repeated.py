@@ -84,4 +84,9 @@ def _joined(results: list[TrialResult]) -> TrialResult:
         if any(result.state == state for result in results):
             return TrialResult(state)
     values = [result.best for result in results if result.best is not None]
-    return TrialResult("finished", best=mean(values) if values else None)
+    return TrialResult(
+        "finished",
+        best=mean(values) if values else None,
+        device_seconds=mean(result.device_seconds for result in results),
+        parameters=max(result.parameters for result in results),
+    )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from unet3d.config.schema import AUTO, Config, SweepConfig
 from unet3d.sweep.configurations import repeats
+from unet3d.sweep.search.study import (
+    judge,
+    log_brackets,
+    make_pruner,
+    quiet_study,
+    tell_study,
+)
 from unet3d.sweep.trial import Trial, TrialResult
-
-log = logging.getLogger(__name__)
 
 
 class Search(Protocol):
@@ -35,8 +39,9 @@ class EarlyStopping:
     """Judges trials as Optuna does, where early stopping is on: each among those of its own fold
     and seed, as some folds are easier than others."""
 
-    def __init__(self, settings: SweepConfig):
-        self.settings, self.on = settings, stops_early(settings)
+    def __init__(self, settings: SweepConfig, epochs: int = 1):
+        """epochs: of the longest trial."""
+        self.settings, self.on, self.epochs = settings, stops_early(settings), epochs
         self.studies: dict[Any, Any] = {}
         self.asked: dict[int, tuple[Any, Any]] = {}  # study and its trial, by the trial's number
 
@@ -47,7 +52,10 @@ class EarlyStopping:
         several = repeats(self.settings)
         block = (trial.config.data.fold, trial.config.seed) if several else None
         if block not in self.studies:
-            self.studies[block] = _quiet_study(pruner=make_pruner(self.settings))
+            pruner = make_pruner(self.settings, self.epochs)
+            # By its name and a trial's number Optuna chooses the bracket: a fixed one, so that the
+            # command that resumes a sweep has the same brackets.
+            self.studies[block] = quiet_study(pruner=pruner, study_name="grid")
         study = self.studies[block]
         self.asked[trial.number] = study, study.ask()
 
@@ -70,7 +78,9 @@ class GridSearch:
     def __init__(self, trials: Iterable[Trial], settings: SweepConfig):
         every = list(trials)
         self.total, self.waiting = len(every), iter(every)
-        self.early_stopping = EarlyStopping(settings)
+        epochs = max((trial.config.epochs for trial in every), default=1)
+        self.early_stopping = EarlyStopping(settings, epochs)
+        log_brackets(settings, epochs)
 
     def next(self) -> Trial | None:
         """The next of the list, None after the last."""
@@ -102,8 +112,10 @@ class OptunaSearch:
         distributions: dict[str, Any],
         make_trial: Callable[[int, dict[str, Any]], Trial],
         trials: int,
+        minimize: str = "none",
     ):
-        self.study, self.distributions = study, distributions
+        """trials: in all; minimize: as the setting of this name."""
+        self.study, self.distributions, self.minimize = study, distributions, minimize
         self.make_trial = make_trial
         self.asked: dict[int, Any] = {}
         self.total = trials
@@ -138,11 +150,13 @@ class OptunaSearch:
 
     def should_prune(self, trial: Trial, epoch: int, value: float) -> bool:
         """Whether the trial shall stop after val/dice `value` at `epoch`."""
+        if len(self.study.directions) > 1:  # Optuna judges by one value alone
+            return False
         return judge(self.asked[trial.number], epoch, value)
 
     def tell(self, trial: Trial, result: TrialResult) -> None:
         """How the trial ended; the study learns from it."""
-        tell_study(self.study, self.asked[trial.number], result)
+        tell_study(self.study, self.asked[trial.number], result, self.minimize)
 
 
 def longest_first(trials: Iterable[Trial]) -> list[Trial]:
@@ -167,93 +181,3 @@ def relative_length(config: Config) -> float:
 def stops_early(settings: SweepConfig) -> bool:
     """Whether trials that fall behind are stopped."""
     return settings.early_stopping != "none"
-
-
-def judge(asked: Any, epoch: int, value: float) -> bool:
-    """Report an epoch's value to Optuna; True where its pruner stops the trial."""
-    asked.report(value, epoch)
-    return asked.should_prune()
-
-
-def tell_study(study: Any, asked: Any, result: TrialResult) -> None:
-    """Report to Optuna how a trial ended; one that the user stopped stays open."""
-    from optuna.trial import TrialState
-
-    if result.state == "pruned":
-        study.tell(asked, state=TrialState.PRUNED)
-    elif result.state == "finished" and result.best is not None:
-        study.tell(asked, result.best)
-    elif result.state == "failed":
-        study.tell(asked, state=TrialState.FAIL)
-
-
-def make_pruner(settings: SweepConfig) -> Any:
-    """Optuna's pruner: asynchronous successive halving (Li et al. 2020), median rule or none."""
-    from optuna import pruners
-
-    if settings.early_stopping == "asha":
-        return pruners.SuccessiveHalvingPruner(
-            min_resource=settings.min_epochs, reduction_factor=settings.reduction_factor
-        )
-    if settings.early_stopping == "median":
-        return pruners.MedianPruner(
-            n_startup_trials=settings.startup_trials, n_warmup_steps=settings.min_epochs
-        )
-    return pruners.NopPruner()
-
-
-def _quiet_study(**settings: Any) -> Any:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(direction="maximize", **settings)
-
-
-def make_study(settings: SweepConfig, name: str, url: str) -> Any:
-    """The study in its database, new or as it was left.
-
-    Raises RunError where the database cannot be used, or a sampler lacks its package.
-    """
-    import optuna
-
-    from unet3d.errors import RunError, in_a_line
-
-    try:
-        study = _quiet_study(
-            study_name=name,
-            storage=optuna.storages.RDBStorage(url),
-            load_if_exists=True,
-            pruner=make_pruner(settings),
-        )
-        before = len(study.get_trials(deepcopy=False))
-    except Exception as error:
-        raise RunError(f"sweep.storage: {url} cannot be used ({in_a_line(error)})") from error
-    try:
-        study.sampler = _make_sampler(settings, before)
-    except ImportError as error:
-        raise RunError(
-            f"sweep.sampler: {settings.sampler} needs a package ({error}); install it, or type "
-            "sweep.sampler=tpe"
-        ) from error
-    return study
-
-
-def _make_sampler(settings: SweepConfig, before: int) -> Any:
-    """before: how many trials the study has; a sampler of the same seed would repeat them."""
-    from optuna import samplers
-
-    seed = settings.seed + before
-    if settings.sampler == "tpe":
-        # A running trial counts as poor, so that two slots do not try the same values.
-        return samplers.TPESampler(seed=seed, constant_liar=True)
-    if settings.sampler == "cmaes":
-        import cmaes  # noqa: F401, imported here, where a missing package becomes a message
-
-        return samplers.CmaEsSampler(seed=seed)
-    if settings.sampler == "gp":
-        import torch  # noqa: F401
-
-        return samplers.GPSampler(seed=seed)
-    if settings.sampler == "qmc":  # its place in the sequence is kept in the study
-        return samplers.QMCSampler(seed=settings.seed)
-    return samplers.RandomSampler(seed=seed)
