@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from unet3d.config.schema import PredictConfig
-from unet3d.datasets.dicom import is_dicom_folder
 from unet3d.errors import ConfigError, DataError, RunError, RunStopped
 from unet3d.inference.decision import Decision, make_decision
 from unet3d.inference.dicom_seg import SUFFIX as DICOM_SUFFIX
@@ -133,7 +132,7 @@ def _outputs(settings: PredictConfig, scans: Sequence[Scan]) -> list[Path]:
     if is_file and os.path.isdir(output):
         raise ConfigError(f"output: {output} is a folder; name a file, or another folder")
     given = input_paths(settings.input)[0]
-    if is_file and given.is_dir() and not is_dicom_folder(given):
+    if is_file and scans[0].files[0] != given:  # found in a folder
         raise ConfigError(f"output: {output} is one file, but input is a folder; name a folder")
     if not is_file and os.path.isfile(output):
         raise ConfigError(f"output: {output} is neither a folder nor a {suffix} file")
