@@ -105,8 +105,10 @@ def _segment(
     maps: dict[str, ProbabilityMaps | UncertaintyMaps] = {}
 
     def watch(prepared: PreparedScan) -> Sequence[Watcher]:
-        if settings.probabilities:
-            maps["probabilities"] = ProbabilityMaps(prepared, networks[0].targets)
+        if settings.probabilities != "false":
+            maps["probabilities"] = ProbabilityMaps(
+                prepared, networks[0].targets, npz=settings.probabilities == "npz"
+            )
         if settings.uncertainty:
             maps["uncertainty"] = UncertaintyMaps(prepared, networks[0].targets, len(networks))
         return list(maps.values())

@@ -61,8 +61,11 @@ class PredictConfig:
     )
     configuration: Optional[str] = setting(None, CONFIGURATION)
     thresholds: Any = setting("0.5", THRESHOLDS)
-    probabilities: bool = setting(
-        False, "also write the probability of each region, as NIfTI, in the folder probabilities"
+    probabilities: str = setting(
+        "false",
+        "also write the probability of each region, in the folder probabilities; true: as NIfTI; "
+        "npz: as nnU-Net does, one .npz a case, float16",
+        one_of("false", "true", "npz"),
     )
     uncertainty: bool = setting(
         False,
