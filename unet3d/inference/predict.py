@@ -37,6 +37,7 @@ from unet3d.inference.scan import (
     stem,
     write_segmentation,
 )
+from unet3d.inference.stale import warn_of_stale
 from unet3d.preprocessing.geometry import restore
 from unet3d.preprocessing.scales import scaled
 
@@ -53,6 +54,7 @@ def predict(settings: PredictConfig, ensemble: Ensemble) -> list[Path]:
     """
     input_paths(settings.input)  # what is missing shows before a run is fetched
     check_runs(ensemble.runs, settings.output_dir, settings.precision)
+    warn_of_stale(ensemble, settings.output_dir)
     described = read_description(run_files(ensemble.runs[0], settings.output_dir).description)
     outputs = run_targets(ensemble.runs[0], settings.output_dir)
     decision = make_decision(

@@ -157,6 +157,12 @@ class EvaluateConfig:
     truth: Optional[str] = setting(None, "folder of label files of the same names", path=True)
     regions: Any = setting("labels", REGIONS)
     tolerance: float = setting(1.0, "tolerance of NSD, in mm", AT_LEAST_0)
+    # Any: a mapping or null; config/rules.py checks it.
+    metrics: Any = setting(
+        None,
+        "{name: function} of metrics of your own, as validation.metrics; null: those that the run "
+        "was validated by",
+    )
     geometry: str = shared.geometry()
     output: Optional[str] = setting(
         None, "folder of the tables; null: that of the run, or of the segmentations", path=True
