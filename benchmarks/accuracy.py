@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=4, help="number of poolings")
     parser.add_argument("--folds", type=int, default=4, help="of the four, how many are run")
     parser.add_argument("--keep", type=Path, help="folder for all files; else a temporary one")
+    parser.add_argument("--only", choices=("unet3d", "nnU-Net"), help="a side alone, with --keep")
     parser.add_argument("--side", nargs=2, help="for the processes that this one starts")
     arguments = parser.parse_args()
     if arguments.side:
@@ -86,9 +87,11 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         folder = arguments.keep or Path(name)
-        sides = {"unet3d": ours(folder, arguments)}
-        show(sides)
-        if arguments.peer:
+        sides = {}
+        if arguments.only != "nnU-Net":
+            sides["unet3d"] = ours(folder, arguments)
+            show(sides)
+        if arguments.peer and arguments.only != "unet3d":
             sides["nnU-Net"] = theirs(folder, arguments)
             show(sides)
 
@@ -129,7 +132,7 @@ def ours(folder: Path, arguments: argparse.Namespace) -> Side:
     side.add("preprocess", used() - start)
     patch = ",".join([str(arguments.patch)] * 3)
     settings += [
-        *("experiment=nnunet", f"data.patch=[{patch}]", "data.foreground=0.33", "tracking=none"),
+        *("experiment=nnunet", f"data.patch=[{patch}]", "tracking=none"),
         *(f"model.filters={arguments.filters}", f"model.depth={arguments.depth}"),
         *(f"batch_size={arguments.batch}", f"epochs={EPOCHS}", f"val_every={EPOCHS}"),
         *(f"steps_per_epoch={arguments.steps // EPOCHS}", "data.folds=4"),
@@ -155,6 +158,10 @@ def theirs(folder: Path, arguments: argparse.Namespace) -> Side:
     """The same by nnU-Net's own trainer, in processes of the peer's Python."""
     side = Side()
     cases = sorted(path.name.split(".")[0] for path in (folder / "ours").glob("*.nii.gz"))
+    if len(cases) < arguments.folds:  # ours has not run
+        described = json.loads((arguments.data / "dataset.json").read_text())["training"]
+        cases = sorted(Path(entry["label"]).name.split(".")[0] for entry in described)
+    cases = cases[: arguments.folds]
     given = {
         key: getattr(arguments, key) for key in ("steps", "patch", "batch", "filters", "depth")
     }

@@ -194,6 +194,34 @@ def test_deep_supervision_weighs_levels() -> None:
     )
 
 
+def test_deep_supervision_may_leave_out_the_coarsest() -> None:
+    """As in nnU-Net: the last of several levels weighs 0, the others sum to 1; one level counts."""
+    np.testing.assert_allclose(level_weights(3, coarsest=False), [2 / 3, 1 / 3, 0])
+    np.testing.assert_allclose(level_weights(1, coarsest=False), [1])
+    truth, logits = sample(False)
+    coarse = logits[:, ::2, ::2, ::2]
+    whole = make_loss(LossConfig(name="dice_ce"), False)(truth, logits)
+    loss = make_loss(LossConfig(name="dice_ce", coarsest=False), False)
+    np.testing.assert_allclose(loss(truth, [logits, coarse]), whole, rtol=1e-6)
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_dice_with_sums_of_probabilities(exclusive: bool) -> None:
+    """loss.squared=false is nnU-Net's denominator, in both losses that have Dice."""
+    truth, logits = sample(exclusive)
+    p = (tf.nn.softmax(logits) if exclusive else tf.sigmoid(logits)).numpy()
+    t = truth[..., 1:] if exclusive else truth
+    p, space = p[..., 1:] if exclusive else p, (1, 2, 3)
+    dice = (2 * (p * t).sum(space) / (p.sum(space) + t.sum(space))).mean(-1)
+    found = {
+        name: make_loss(LossConfig(name=name, squared=False), exclusive)(truth, logits)
+        for name in ("dice", "dice_ce")
+    }
+    np.testing.assert_allclose(found["dice"], 1 - dice, rtol=1e-4)
+    ce = make_loss(LossConfig(name="ce"), exclusive)(truth, logits)
+    np.testing.assert_allclose(found["dice_ce"], 1 - dice + ce, rtol=1e-4)
+
+
 def test_deep_supervision_of_one_level_is_the_loss() -> None:
     """A tensor, or a list of one, passes unchanged."""
 

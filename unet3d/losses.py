@@ -39,7 +39,12 @@ def make_loss(
     Returns float32 (batch,). Raises ConfigError for an unknown name.
     """
     of_outputs: dict[str, Any] = {"exclusive": exclusive, "weights": loss.class_weights}
-    of_dice = {**of_outputs, "smooth": loss.smooth, "over_batch": loss.batch_dice}
+    of_dice = {
+        **of_outputs,
+        "smooth": loss.smooth,
+        "over_batch": loss.batch_dice,
+        "squared": loss.squared,
+    }
     losses: dict[str, Loss] = {
         "dice": partial(dice_loss, **of_dice),
         "ce": partial(cross_entropy, **of_outputs),
@@ -62,7 +67,7 @@ def make_loss(
         raise ConfigError(f"loss.name: {loss.name!r} is not known; choose one of {names}")
     if ignores:
         chosen = partial(ignoring, chosen, exclusive, loss.name in VOXEL_MEANS)
-    return deep_supervision(chosen, level_stride)
+    return deep_supervision(chosen, level_stride, loss.coarsest)
 
 
 def own_loss(settings: LossConfig, exclusive: bool, truth: Any, logits: Any) -> Any:
@@ -108,17 +113,22 @@ def ignoring(loss: Loss, exclusive: bool, voxel_mean: bool, truth: Any, logits: 
     return loss(truth, logits, counted=tf.maximum(share, 1e-6))
 
 
-def deep_supervision(loss: Loss, level_stride: Callable[[int], Sequence[int]] = halved) -> Loss:
+def deep_supervision(
+    loss: Loss,
+    level_stride: Callable[[int], Sequence[int]] = halved,
+    coarsest: bool = True,
+) -> Loss:
     """`loss` for a list of logits too, finest first, `level_stride(level)` voxels apart.
 
     Levels weigh 1, 1/2, 1/4, ... divided by their sum (Isensee et al. 2021). The truth of a
-    coarser level is every 2nd, 4th, ... voxel, so it stays in {0, 1}.
+    coarser level is every 2nd, 4th, ... voxel, so it stays in {0, 1}. coarsest: whether the last
+    of several levels counts.
     """
 
     def supervised(truth: Any, logits: Any) -> Any:
         if not isinstance(logits, (list, tuple)):
             return loss(truth, logits)
-        weights = level_weights(len(logits))
+        weights = level_weights(len(logits), coarsest)
         levels = []
         for level, weight in enumerate(weights):
             x, y, z = level_stride(level)
@@ -128,22 +138,31 @@ def deep_supervision(loss: Loss, level_stride: Callable[[int], Sequence[int]] = 
     return supervised
 
 
-def level_weights(levels: int) -> Sequence[float]:
-    """Halving weights that sum to 1."""
+def level_weights(levels: int, coarsest: bool = True) -> Sequence[float]:
+    """Halving weights that sum to 1; without `coarsest` the last of several is 0."""
     raw = [0.5**level for level in range(levels)]
+    if levels > 1 and not coarsest:
+        raw[-1] = 0.0
     return [weight / sum(raw) for weight in raw]
 
 
-def soft_dice(truth: Any, probability: Any, smooth: float = 1e-5, over_batch: bool = False) -> Any:
+def soft_dice(
+    truth: Any,
+    probability: Any,
+    smooth: float = 1e-5,
+    over_batch: bool = False,
+    squared: bool = True,
+) -> Any:
     """Soft Dice of each region (Milletari et al. 2016, eq. 1).
 
     truth, probability: (batch, x, y, z, regions), in [0, 1]. over_batch: the sums are over the
-    whole batch, and every sample has its Dice.
+    whole batch, and every sample has its Dice. squared: Milletari's denominator; else sums of
+    probabilities, as in nnU-Net.
     Returns (batch, regions), in [0, 1]; 1 where truth and prediction are both empty.
     """
     overlap = tf.reduce_sum(truth * probability, SPATIAL)
-    # Milletari's denominator sums squares.
-    size = tf.reduce_sum(tf.square(truth), SPATIAL) + tf.reduce_sum(tf.square(probability), SPATIAL)
+    parts = [tf.square(part) if squared else part for part in (truth, probability)]
+    size = tf.add_n([tf.reduce_sum(part, SPATIAL) for part in parts])
     if over_batch:
         shape = tf.shape(overlap)
         overlap, size = (
@@ -160,11 +179,12 @@ def dice_loss(
     exclusive: bool,
     smooth: float = 1e-5,
     over_batch: bool = False,
+    squared: bool = True,
     weights: Weights = None,
 ) -> Any:
     """1 - the mean soft Dice over the regions; (batch,)."""
     truth, probability = foreground(truth, logits, exclusive)
-    dice = soft_dice(truth, probability, smooth, over_batch)
+    dice = soft_dice(truth, probability, smooth, over_batch, squared)
     return 1 - mean_over_outputs(dice, weights, exclusive)
 
 
@@ -216,13 +236,15 @@ def dice_cross_entropy(
     exclusive: bool,
     smooth: float = 1e-5,
     over_batch: bool = False,
+    squared: bool = True,
     ce_weight: float = 1.0,
     weights: Weights = None,
     counted: Any = 1.0,
 ) -> Any:
     """Dice loss + ce_weight * cross-entropy (Isensee et al. 2021); (batch,)."""
     own: dict[str, Any] = {"exclusive": exclusive, "weights": weights}
-    overlap = dice_loss(truth, logits, smooth=smooth, over_batch=over_batch, **own)
+    own_dice: dict[str, Any] = {"smooth": smooth, "over_batch": over_batch, "squared": squared}
+    overlap = dice_loss(truth, logits, **own_dice, **own)
     return overlap + ce_weight * cross_entropy(truth, logits, counted=counted, **own)
 
 

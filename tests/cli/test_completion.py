@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
         ("unet3d pre", ["preprocess", "predict"]),
         ("unet3d train loss=dice", ["loss=dice", "loss=dice_ce"]),
         ("unet3d predict tta=", ["tta=false", "tta=true"]),
-        ("unet3d train batch_", ["batch_size="]),
+        ("unet3d train batch_", ["batch_per_replica=", "batch_size="]),
         ("unet3d sweep sweep.early", ["sweep.early_stopping="]),
         ("unet3d completion f", ["fish"]),
         ("unet3d nonsense x", []),

@@ -30,7 +30,6 @@ PUBLISHED = {
     "data=msd_brain_tumour split.train",
     "data=msd_brain_tumour split.val",
     "data=msd_brain_tumour split.test",
-    "experiment=paper batch_size",
     "experiment=paper_regions batch_size",
 }
 
@@ -151,7 +150,8 @@ def test_the_paper_segments_one_tumour_in_volumes_of_one_size() -> None:
     for name in ("paper", "paper_grid"):
         config = compose_config([f"experiment={name}", "data.root=x"])
         assert config.data.regions == {"whole_tumour": [1, 2, 3]}
-        assert config.data.patch == [240, 240, 152] and config.batch_size == 2
+        assert config.data.patch == [240, 240, 152]
+        assert (config.batch_size, config.batch_per_replica) == (2, 2)
         assert all(
             size % step == 0
             for size, step in zip(config.data.patch, config.model.stride, strict=True)

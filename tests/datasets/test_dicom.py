@@ -10,7 +10,7 @@ import pytest
 
 from tests.dicom_files import AFFINE, scan, write_series
 from unet3d.datasets.dicom import is_dicom_folder, read_dicom, read_series
-from unet3d.datasets.volumes import read_scan, scan_header
+from unet3d.datasets.volumes import read_header, read_scan
 from unet3d.errors import DataError
 
 pydicom = pytest.importorskip("pydicom", reason="the extra [dicom] is not installed")
@@ -27,7 +27,7 @@ def test_the_voxels_and_the_grid_are_those_of_the_nifti_file(tmp_path: Path) -> 
     expected, other = read_scan(tmp_path / "ct.nii.gz")
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_allclose(header.affine, other.affine, atol=1e-4)
-    assert header.shape == other.shape == scan_header(tmp_path / "ct").shape
+    assert header.shape == other.shape == read_header(tmp_path / "ct").shape
     np.testing.assert_allclose(header.spacing, (1.5, 2, 3), atol=1e-4)
     assert read_series(tmp_path / "ct").modality == "CT"
     assert is_dicom_folder(tmp_path / "ct") and not is_dicom_folder(tmp_path)

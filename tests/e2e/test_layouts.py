@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.layout_folders import save_itk, write_folders, write_nnunet, write_table
-from tests.nifti_files import save
+from tests.nifti_files import save, volumes
+from tests.preprocessing.test_dicom_cases import write_cases
 from tests.preprocessing.test_scales import write_ct
 from unet3d.cli import main
 from unet3d.config.compose import compose_config, stored_config
@@ -69,6 +70,61 @@ def _prostate(root: Path) -> list[str]:
 def _micrometres(root: Path) -> list[str]:
     write_nnunet(root, 4, ".nrrd", affine=np.diag([-0.005, -0.005, 0.005, 1.0]))
     return ["data=nnunet", f"data.root={root}"]
+
+
+def _vectors(root: Path) -> list[str]:
+    """One .mha a case, whose components are the sequences, in a table with patients."""
+    lines = ["scan,label,group"]
+    for index in range(4):
+        image, label = volumes(index)
+        save_itk(root / f"case_{index}.mha", image)
+        save_itk(root / "labels" / f"case_{index}.mha", label)
+        lines.append(f"case_{index}.mha,labels/case_{index}.mha,p{index // 2}")
+    (root / "cases.csv").write_text("\n".join(lines) + "\n")
+    split = "data.split={train:.5,val:.5,test:0}"  # of two patients
+    labels = "data.labels={1:edema,2:core}"
+    return ["data=table", f"data.root={root / 'cases.csv'}", labels, split]
+
+
+def _dicom(root: Path) -> list[str]:
+    """A series of a CT and a label file in the folder of each case."""
+    write_cases(root, 4)
+    pattern, label = "data.pattern={case}/{channel}/", "data.label={case}/label.nii.gz"
+    return ["data=folders", f"data.root={root}", pattern, label, "data.labels={1:tumour}"]
+
+
+@pytest.mark.parametrize(
+    ("make", "scan"), [(_vectors, "case_3.mha"), (_dicom, "p3/scan0")], ids=["vectors", "dicom"]
+)
+def test_images_of_other_kinds_train_and_are_segmented(
+    tmp_path: Path, make: Callable[[Path], list[str]], scan: str
+) -> None:
+    """ITK vector images and DICOM series: a segmentation on the grid that the image has."""
+    overrides = make(tmp_path / "raw")
+    small = ["tracking=none", "epochs=1", f"output_dir={tmp_path}", *SMALL]
+    run_training(compose_config([*small, *overrides]))
+    (run,) = (tmp_path / "runs").iterdir()
+    split = json.loads((run / "split.json").read_text())
+    if make is _vectors:
+        assert sorted(map(sorted, (split["train"], split["val"]))) == [
+            ["case_0", "case_1"],
+            ["case_2", "case_3"],
+        ]
+    image, output = tmp_path / "raw" / scan, tmp_path / "seg.nii.gz"
+    main(
+        [
+            "predict",
+            f"run={run.name}",
+            f"output_dir={tmp_path}",
+            f"input={image}",
+            f"output={output}",
+        ]
+    )
+    found, expected = nibabel.nifti1.load(output), read_header(image)
+    assert found.shape == expected.shape[:3]
+    np.testing.assert_allclose(found.affine, expected.affine, atol=1e-4)
+    described = json.loads((run / "dataset.json").read_text())
+    assert (described.get("normalize") == ["ct"]) == (make is _dicom)
 
 
 @pytest.mark.parametrize(

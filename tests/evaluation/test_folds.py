@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -18,15 +19,18 @@ from unet3d.config.schema import PostprocessConfig
 from unet3d.errors import RunError
 from unet3d.evaluation.held_out import cases_of_validation
 from unet3d.inference.ensemble import ensemble_of
-from unet3d.inference.tuned import Tuned, write_tuned
+from unet3d.inference.stale import keep_weights, warn_of_stale
+from unet3d.inference.tuned import Tuned, weights_of, write_tuned
 from unet3d.run_folder import run_folder
 from unet3d.sampling.split_record import read_record
 from unet3d.sweep.configurations import find_ensemble
 from unet3d.training.run import run_training
 
+OWN = "tests.training.some_metrics"
 SETTINGS = (
     *("epochs=1", "steps_per_epoch=12", "lr=1e-2", "data.phantom.cases=6", "tracking=mlflow"),
     "tracking.system_metrics=false",
+    f"validation.metrics={{overlap: {OWN}.overlap, volume: {OWN}.volume, nsd: {OWN}.volume}}",
 )
 REGIONS = ["whole_tumour", "tumour_core", "enhancing_tumour"]
 
@@ -79,6 +83,9 @@ def test_each_case_is_scored_by_the_fold_that_left_it_out(output_dir: Path) -> N
         assert scored_by == {run for run, split in splits.items() if row["case"] in split.val}
         assert all(row["case"] not in splits[run].train for run in scored_by)
     assert {len(row["run"].split(",")) for row in table} == {1, 2}
+    for row in table:  # metrics of validation.metrics, of each output and of the whole case
+        assert float(row["overlap"]) == pytest.approx(float(row["dice"]), abs=1e-5)
+        assert float(row["volume"]) == float(row["own_nsd"]) > 0
     summary = json.loads((own.out_of_fold / "summary.json").read_text())
     assert list(summary) == REGIONS
     dice = [float(row["dice"]) for row in table if row["region"] == "whole_tumour"]
@@ -111,8 +118,31 @@ def test_a_sweep_without_folds_is_evaluated_on_its_test_cases(
     assert {row["run"].count(",") for row in rows_of(together / "cases.csv")} == {2}
 
 
+def test_results_of_earlier_weights_are_named(
+    output_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a run that was trained on, with the command that makes them again; not before."""
+    copy = shutil.copytree(output_dir, tmp_path / "outputs")
+    own = find_ensemble(str(copy), "folds")
+    assert own.test is not None and own.out_of_fold is not None and own.tuned is not None
+    for folder in (own.test, own.out_of_fold):
+        keep_weights(folder, own, str(copy))
+    write_tuned(own.tuned, Tuned(weights_of(own, str(copy)), {}, {}, {}, 5))
+    warn_of_stale(own, str(copy))
+    assert not caplog.text
+    weights = run_folder(copy, own.runs[0]).best_weights
+    weights.write_bytes(weights.read_bytes() + b"trained on")
+    warn_of_stale(own, str(copy), (own.out_of_fold,))
+    named = [record.getMessage() for record in caplog.records]
+    assert len(named) == 2 and all(f"today's of {own.runs[0]}, which was" in one for one in named)
+    assert named[0].startswith(str(own.test)) and named[0].endswith("unet3d evaluate sweep=folds")
+    assert named[1].startswith(str(own.tuned)) and named[1].endswith("unet3d tune sweep=folds")
+
+
 @pytest.mark.parametrize("typed", ["sweep=folds", "run"])
-def test_choices_are_made_on_cases_that_were_not_trained_on(output_dir: Path, typed: str) -> None:
+def test_choices_are_made_on_cases_that_were_not_trained_on(
+    output_dir: Path, typed: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Thresholds and steps that are at least as good there, kept for predict and evaluate."""
     run = find_ensemble(str(output_dir), "alone").runs[0]
     name = f"run={run}" if typed == "run" else typed
@@ -122,6 +152,8 @@ def test_choices_are_made_on_cases_that_were_not_trained_on(output_dir: Path, ty
     assert folder is not None
     tuned = json.loads((folder / "tuned.json").read_text())
     assert tuned["cases"] == (2 if typed == "run" else 5)
+    few = f"chosen on {tuned['cases']} cases: with fewer than 6 even a gain in every one of them"
+    assert few in caplog.text and ("choose on all folds" in caplog.text) == (typed == "run")
     for found in tuned["dice"].values():
         assert (
             found["at_threshold_postprocessed"] >= found["at_threshold"] >= found["at_0.5"] - 1e-9

@@ -98,6 +98,29 @@ def test_maps_lie_on_the_scan(tmp_path: Path, scan: tuple[Scan, PreparedScan]) -
     np.testing.assert_allclose(inside, expected, atol=5e-4)
 
 
+def test_probabilities_as_nnunet_writes_them(
+    tmp_path: Path, scan: tuple[Scan, PreparedScan]
+) -> None:
+    """One .npz: float16 (outputs, z, y, x), equal to the maps in NIfTI, with names and geometry."""
+    found, prepared = scan
+    for npz in (False, True):
+        maps = ProbabilityMaps(prepared, targets("classes"), npz)
+        logits = np.random.default_rng(1).normal(size=maps.values.shape).astype(np.float32)
+        for x, plane in enumerate(logits):
+            maps(x, plane, [plane])
+        maps.write(tmp_path, "scan", found)
+    with np.load(tmp_path / "scan.npz") as read_back:
+        shares, names = read_back["probabilities"], read_back["outputs"].tolist()
+        affine, spacing = read_back["affine"], read_back["spacing"]
+    assert shares.dtype == np.float16 and shares.shape == (3, 10, 8, 6)
+    assert names == ["background", "edema", "core"]
+    for share, name in zip(shares, names, strict=True):
+        np.testing.assert_allclose(share.T, read(tmp_path / name / "scan.nii.gz"), atol=5e-4)
+    np.testing.assert_allclose(affine, nibabel.load(found.files[0]).affine)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(spacing, (3.0, 2.0, 1.5))  # along z, y, x
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".npz") == ["scan.npz"]
+
+
 def test_shares_are_exact_to_half_a_step(tmp_path: Path, scan: tuple[Scan, PreparedScan]) -> None:
     """Finer than float16 is near 1; what is beyond [0, 1] is cut."""
     values = np.linspace(-0.1, 1.1, 6 * 8 * 10).reshape(6, 8, 10)

@@ -143,6 +143,19 @@ def test_the_residual_encoder_is_nnunets() -> None:
     assert model.get_layer("enc5_3a_norm").gamma.numpy().all()
 
 
+def test_the_plain_network_is_nnunets() -> None:
+    """experiment=nnunet: first convolutions that pool, and as many parameters.
+
+    dynamic_network_architectures' PlainConvUNet of 6 stages has 31,192,623 of them for two
+    sequences and three regions, without biases before norms; ours has 800 in the upsampling.
+    """
+    nnunet = compose_config(["experiment=nnunet", "model.depth=5", "data.patch=null"]).model
+    model = build_model(nnunet, channels=2, outputs=3, seed=0)
+    assert model.count_params() == 31_192_623 + 800
+    assert model.get_layer("enc1_0_conv").strides == (2, 2, 2)
+    assert not [layer for layer in model.layers if "pool" in layer.name]
+
+
 def test_upsampling_is_linear_between_voxels() -> None:
     """As SciPy's, whose voxels' centres lie alike."""
     x = image(1, 3, 4, 2, 2)

@@ -22,10 +22,13 @@ def network(name: str, **settings: object) -> keras.Model:
     return build_model(ModelConfig(**given), channels=2, outputs=3, seed=0)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_loss_and_gradients_are_those_of_the_network(name: str) -> None:
-    """Also with several levels of logits, and where axes are pooled apart."""
-    model = network(name, deep_supervision=True, strides=[[2, 2, 1], [2, 2, 2]])
+@pytest.mark.parametrize(
+    ("name", "downsampling"), [*((name, "pool") for name in NAMES), ("unet3d", "stride")]
+)
+def test_loss_and_gradients_are_those_of_the_network(name: str, downsampling: str) -> None:
+    """Also with several levels of logits, where axes are pooled apart, and as in nnU-Net."""
+    strides = [[2, 2, 1], [2, 2, 2]]
+    model = network(name, deep_supervision=True, strides=strides, downsampling=downsampling)
     image = tf.random.stateless_normal((2, 8, 12, 8, 2), (0, 0))
     weights = [weight.value for weight in model.trainable_variables]
     found = []

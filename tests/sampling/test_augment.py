@@ -112,6 +112,22 @@ def test_contrast_and_gamma_are_what_they_say() -> None:
         np.testing.assert_allclose(changed, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_gamma_may_keep_mean_and_deviation() -> None:
+    """Each channel's, as nnU-Net's does; what it does to the order of intensities stays."""
+    random = np.random.default_rng(1)
+    image = (random.gamma(2.0, 1.0, (9, 8, 7, 2)) - 1).astype(np.float32)
+    curved, kept = image.copy(), image.copy()
+    gamma(curved, 1.4)
+    gamma(kept, 1.4, keeps=True)
+    axes = (0, 1, 2)
+    np.testing.assert_allclose(kept.mean(axes), image.mean(axes), atol=1e-5)
+    np.testing.assert_allclose(kept.std(axes), image.std(axes), rtol=1e-4)
+    assert abs(curved.mean() - image.mean()) > 0.1
+    for channel in range(2):
+        alike = np.corrcoef(kept[..., channel].ravel(), curved[..., channel].ravel())
+        assert alike[0, 1] > 0.99999
+
+
 def test_brightness_and_a_lower_resolution_are_what_they_say() -> None:
     """A factor; and of half the voxels, every second one with straight lines between them."""
     image = np.random.default_rng(0).standard_normal((8, 8, 8, 2)).astype(np.float32)

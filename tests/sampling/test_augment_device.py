@@ -60,6 +60,18 @@ def test_a_device_changes_intensities_as_the_host_does(change: Callable) -> None
     np.testing.assert_allclose(parts, whole, atol=5e-6)  # graphs of their own, rounded alike or not
 
 
+def test_a_device_keeps_mean_and_deviation_as_the_host_does() -> None:
+    """augment.gamma_keeps, on the same patches."""
+    keeping = replace(AUGMENT, gamma_keeps=True)
+    compiled = make_intensity_change(keeping, tf.distribute.get_strategy())
+    amounts = np.array([astuple(CHANGES[4])[:-1], astuple(CHANGES[5])[:-1]], np.float32)
+    found = compiled(IMAGES[4:6], amounts, np.zeros((2, 2), np.int32)).numpy()
+    for index, how in enumerate(CHANGES[4:6]):
+        expected = IMAGES[4 + index].copy()
+        change_intensity(expected, how, gamma_keeps=True)
+        np.testing.assert_allclose(found[index], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_on_gpus_the_host_waits_for_no_patch(monkeypatch: pytest.MonkeyPatch) -> None:
     """No condition and no loop, whose value the host would fetch from the device."""
     monkeypatch.setattr(machine, "opened_gpus", lambda: ["GPU:0"])

@@ -136,6 +136,17 @@ def test_foreground_share(store: Store, config: Config) -> None:
     assert all(patches.sample(0, position)[1].any() for position in range(12))
 
 
+def test_foreground_may_be_a_share_of_each_batch(store: Store, config: Config) -> None:
+    """The last patches of a batch have it, at least one, whatever chance would say."""
+    plain = replace(config, augment=replace(config.augment, rotate=0.0, scale=0.0))
+    for size, share, expected in ((2, 0.33, 1), (6, 0.33, 2), (4, 0.01, 1), (4, 0.0, 0)):
+        patches = stream(store, plain, size, foreground=share, foreground_of="batch")
+        chances = [patches._foreground_chance(position) for position in range(3 * size)]
+        assert chances == 3 * ([0.0] * (size - expected) + [1.0] * expected)
+    patches = stream(store, plain, foreground=1.0, foreground_of="batch")
+    assert all(patches.sample(0, position)[1].any() for position in range(12))
+
+
 def test_labels_get_their_shares(store: Store, config: Config) -> None:
     """Of the patches with foreground; where a case has none of those that are named, equal ones."""
     rng, shares = np.random.default_rng(0), {"1": 0.9, 3: 0.1}  # keys as YAML may have them

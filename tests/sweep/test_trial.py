@@ -17,7 +17,7 @@ KEYS = [
     ("3e4c6c8af818", ""),
     ("2503cf4fd6b3", "experiment=smoke"),
     ("27735ee752b3", "experiment=paper_regions data.root=x"),
-    ("3abd44810853", "experiment=paper data.root=x"),
+    ("3abd44810853", "experiment=paper_grid data.root=x"),
     ("fa9c373d0c53", "optimizer=sgd lr=1e-2"),
     ("5bf6fce8701d", "optimizer=adamw optimizer.weight_decay=0.1"),
     ("ef9679da5a68", "model=resunet augment=full loss=dice"),

@@ -187,6 +187,7 @@ def test_what_may_change_names_whole_groups() -> None:
     """Short enough for one line, and all that the schema says."""
     assert {"epochs", "patience", "threads", "nodes", "data.stage_to"} <= set(may_change())
     assert {"tracking.*", "validation.*"} <= set(may_change())
+    assert "batch_per_replica" not in may_change()  # a run keeps the batch that it found by it
     assert "lr" not in may_change() and "resume" not in may_change()
 
 

@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from unet3d.config.batch import set_batch
 from unet3d.config.command_line import expand_home, prepare_overrides, without_config_dir
 from unet3d.config.composed_plans import with_composed_plans
 from unet3d.config.messages import explain, not_a_setting
@@ -78,6 +79,7 @@ def to_config(composed: Any) -> Config:
         config.data.spacing = [float(size) if type(size) is int else size for size in sizes]
     check_names(config)
     if config.resume in (None, AUTO):
+        set_batch(config)
         check_config(config)
     else:
         check_values(config)

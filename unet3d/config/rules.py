@@ -197,9 +197,8 @@ def check_layer_lr(factors: Any) -> None:
             raise ConfigError(f"{key}.{pattern}: is 0; type model.freeze={pattern} in its place")
 
 
-def check_metrics(metrics: Any) -> None:
+def check_metrics(metrics: Any, key: str = "validation.metrics") -> None:
     """ConfigError unless `metrics` is None, or maps names of metrics to functions."""
-    key = "validation.metrics"
     if metrics is None:
         return
     if not isinstance(metrics, dict) or not metrics:

@@ -10,19 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from unet3d.datasets.dataset import Case, Dataset, checked_cases, checked_labels, is_path, short
-from unet3d.datasets.image_files import image_suffix, without_suffix
-from unet3d.datasets.json_files import read_json
-from unet3d.datasets.layouts import describe_folder, describe_json
+from unet3d.datasets.image_files import numbered, without_suffix
+from unet3d.datasets.layouts import describe_json, read_description
 from unet3d.errors import DataError
 
 
 def read_decathlon(root: Path) -> Dataset:
     """Read `root`/dataset.json; DataError when it is missing, malformed or names a case twice."""
     path = Path(root) / "dataset.json"
-    try:
-        found = read_json(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"{path}: {describe_folder(path.parent)}") from error
+    found = read_description(path)
     missing = [
         key
         for key in ("modality", "labels", "training")
@@ -82,8 +78,7 @@ def _cases(path: Path, training: Any, channels: int) -> list[Case]:
 
 def _image_files(root: Path, image: str, channels: int) -> tuple[str, ...]:
     """The file of a case; of nnU-Net's first version those that end in _0000, _0001, ..."""
-    suffix = image_suffix(image)
-    numbered = tuple(f"{image[: -len(suffix)]}_{c:04d}{suffix}" for c in range(channels))
-    if not (root / image).exists() and (root / numbered[0]).exists():
-        return numbered
+    files = tuple(numbered(image, channel) for channel in range(channels))
+    if not (root / image).exists() and (root / files[0]).exists():
+        return files
     return (image,)

@@ -52,28 +52,39 @@ def is_dicom_folder(path: Path) -> bool:
     return path.is_dir() and any(_is_dicom(file) for file in sorted(path.iterdir()))
 
 
+def dicom_files(folder: Path) -> list[Path]:
+    """The DICOM files in a folder, by their first bytes or their names. Raises DataError."""
+    try:
+        return [file for file in sorted(folder.iterdir()) if _is_dicom(file)]
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror})") from error
+
+
+def series_modality(folder: Path) -> str:
+    """CT, MR, ... by the first image in a folder alone; "" where that does not say it.
+
+    Raises DataError where there is no DICOM image.
+    """
+    for file in dicom_files(folder):
+        found = _read_tags(file, ("Modality", "Rows"))
+        if "Rows" in found:
+            return str(found.get("Modality", ""))
+    raise DataError(f"{folder}: a folder, not a file, and without a DICOM image in it")
+
+
 def read_series(folder: Path) -> Series:
     """The series in a folder, its voxels not read.
 
     Raises DataError where there is none or more than one, and for slices that are missing, double,
     tilted or of different sizes.
     """
-    try:
-        import pydicom
-    except ImportError as error:
-        raise DataError(f"{folder}: reading DICOM needs pydicom; {NEEDS}") from error
     slices: list[tuple[Path, Any]] = []
-    for file in sorted(folder.iterdir()):
-        if not _is_dicom(file):
-            continue
-        try:
-            found = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
-        except Exception as error:  # of pydicom, by what is wrong in the file
-            raise DataError(f"{file}: cannot be read as DICOM ({in_a_line(error)})") from error
+    for file in dicom_files(folder):
+        found = _read_tags(file, TAGS)
         if "Rows" in found:  # a report or a presentation state has none
             slices.append((file, found))
     if not slices:
-        raise DataError(f"{folder}: contains no DICOM image")
+        raise DataError(f"{folder}: a folder, not a file, and without a DICOM image in it")
     _check_one_series(folder, [found for _, found in slices])
     if len(slices) < 2:
         raise DataError(
@@ -115,6 +126,18 @@ def read_dicom(folder: Path) -> tuple[np.ndarray, Header]:
         raise DataError(f"{folder}: holds {voxels.shape} voxels, not {series.header.shape}")
     voxels.flags.writeable = False
     return voxels, series.header
+
+
+def _read_tags(file: Path, tags: Sequence[str]) -> Any:
+    """A file's data set with these tags only. Raises DataError."""
+    try:
+        import pydicom
+    except ImportError as error:
+        raise DataError(f"{file.parent}: reading DICOM needs pydicom; {NEEDS}") from error
+    try:
+        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(tags))
+    except Exception as error:  # of pydicom, by what is wrong in the file
+        raise DataError(f"{file}: cannot be read as DICOM ({in_a_line(error)})") from error
 
 
 def _is_dicom(file: Path) -> bool:

@@ -70,8 +70,8 @@ def check_kind(path: Path, first: bytes) -> None:
         problem = f"not compressed, though its name says so; rename it to {path.stem}"
     elif first[128:132] == b"DICM":
         problem = (
-            "a DICOM file; to predict or view name the folder of its series, to train convert it "
-            "to .nii.gz, for example with dcm2niix"
+            "a DICOM file; name the folder of its series in its place, or convert it to .nii.gz, "
+            "for example with dcm2niix"
         )
     else:
         lead = first.lstrip()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unet3d.datasets.dataset import Case, Dataset, checked_cases
+from unet3d.datasets.dicom import is_dicom_folder
 from unet3d.datasets.image_files import image_suffix
 from unet3d.datasets.label_names import given_labels
 from unet3d.errors import DataError
@@ -27,7 +28,8 @@ def read_folders(
 
     channels: names in the place of {channel}, in the network's order; None: all there are. label:
     the name of the label in that place, or a pattern of its own with {case}; None: seg, label or
-    mask. {group}, where a pattern has it, keeps cases together in a split.
+    mask. {group}, where a pattern has it, keeps cases together in a split. A pattern that ends in
+    / finds the folders of DICOM series.
     Raises DataError where nothing matches; a file that a case lacks is named when it is read.
     """
     root = Path(root)
@@ -41,7 +43,13 @@ def read_folders(
     _check_pattern(pattern, "data.pattern")
     found = _matches(root, pattern)
     if not found:
-        raise DataError(f"{root}: has no file that fits data.pattern={pattern}")
+        what = "folder with a DICOM series" if pattern.endswith("/") else "file"
+        raise DataError(f"{root}: has no {what} that fits data.pattern={pattern}")
+    if pattern.endswith("/") and "{case}" not in (label or ""):
+        raise DataError(
+            f"{root}: data.pattern={pattern} finds DICOM series; the labels need a pattern of "
+            "their own, such as 'data.label={case}/label.nii.gz'"
+        )
     named = "{channel}" in pattern
     there = {match.get("channel", "image") for match in found}
     apart = label is not None and "{case}" in label
@@ -76,9 +84,11 @@ def read_folders(
 
 
 def _check_pattern(pattern: str, key: str) -> None:
-    if "{case}" not in pattern or not image_suffix(pattern):
+    series = key == "data.pattern" and pattern.endswith("/")
+    if "{case}" not in pattern or not (image_suffix(pattern) or series):
         raise DataError(
             f"{key}: {pattern} must contain {{case}} and end as images do, such as in .nii.gz"
+            + (", or in / for folders of DICOM series" if key == "data.pattern" else "")
         )
 
 
@@ -97,6 +107,8 @@ def _label_name(root: Path, pattern: str, label: str | None, there: set[str]) ->
 def _matches(root: Path, pattern: str) -> list[dict[str, str]]:
     """What stands in the places of the pattern, for each file that fits it."""
     regex, seen = "", set()
+    is_one = is_dicom_folder if pattern.endswith("/") else Path.is_file
+    pattern = pattern.rstrip("/")
     for index, part in enumerate(PLACES.split(pattern)):
         if index % 2 == 0:
             regex += re.escape(part)
@@ -107,7 +119,7 @@ def _matches(root: Path, pattern: str) -> list[dict[str, str]]:
             regex += f"(?P<{part}>[^/]+?)" if part != "channel" else "(?P<channel>[^/]+)"
     fits = re.compile(regex)
     files = sorted(root.glob(PLACES.sub("*", pattern)))
-    names = (file.relative_to(root).as_posix() for file in files if file.is_file())
+    names = (file.relative_to(root).as_posix() for file in files if is_one(file))
     return [match.groupdict() for name in names if (match := fits.fullmatch(name))]
 
 
@@ -116,6 +128,6 @@ def _case(match: dict[str, str], pattern: str, names: Sequence[str], label: str)
         given = {**match, "channel": channel}
         return PLACES.sub(lambda place: given[place[1]], text)
 
-    images = tuple(filled(pattern, name) for name in names)
+    images = tuple(filled(pattern.rstrip("/"), name) for name in names)
     own = filled(label, "") if "{case}" in label else filled(pattern, label)
     return Case(match["case"], images, own, match.get("group", ""))

@@ -9,7 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from unet3d.datasets.image_files import SUFFIXES, image_suffix, without_suffix
+from unet3d.datasets.dicom import is_dicom_folder
+from unet3d.datasets.image_files import (
+    SUFFIXES,
+    case_of_numbered,
+    image_suffix,
+    numbered,
+    without_suffix,
+)
 from unet3d.datasets.json_files import read_json
 from unet3d.errors import DataError
 
@@ -20,6 +27,9 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 ADVICE = (
     "data.root must be a data set such as `unet3d download` fetches, or have one of the layouts "
     "of docs/data.md"
+)
+SERIES_ADVICE = (
+    "list the folders of the series with their label files in a table, see DICOM in docs/data.md"
 )
 
 
@@ -39,7 +49,7 @@ def find_layout(root: Path) -> Layout | None:
         return Layout("a list of cases", ("data=table",)) if known else None
     if (root / "dataset.json").is_file():
         return _layout_of_json(root)
-    return _bids(root) or _folder_a_case(root)
+    return _bids(root) or _folder_a_case(root) or _series_a_case(root)
 
 
 def describe_folder(root: Path) -> str:
@@ -58,6 +68,14 @@ def describe_folder(root: Path) -> str:
     if below:
         return f"no dataset.json, but there is one in {below[0]}; type data.root={root / below[0]}"
     return f"no dataset.json in it: {_contents(root, folders, names)}; {ADVICE}"
+
+
+def read_description(path: Path) -> Any:
+    """The content of a dataset.json; where there is none, DataError says what the folder is."""
+    try:
+        return read_json(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{path}: {describe_folder(path.parent)}") from error
 
 
 def describe_json(content: Any) -> str | None:
@@ -81,9 +99,7 @@ def _layout_of_json(root: Path) -> Layout | None:
         image = root / content["training"][0]["image"]
     except (DataError, OSError, KeyError, TypeError, IndexError):
         return None
-    suffix = image_suffix(image.name)
-    numbered = image.with_name(f"{image.name.removesuffix(suffix)}_0000{suffix}")
-    if not image.exists() and numbered.exists():
+    if not image.exists() and image.with_name(numbered(image.name, 0)).exists():
         return Layout("the raw layout of nnU-Net's first version", ("data=nnunet",))
     return Layout("the Decathlon's layout", ("data=msd",))
 
@@ -122,10 +138,26 @@ def _folder_a_case(root: Path) -> Layout | None:
     return Layout("a folder for each case", ("data=folders", f"data.pattern={pattern}"))
 
 
+def _series_a_case(root: Path) -> Layout | None:
+    """A folder for each case, with folders of DICOM series and one file, the label."""
+    patterns: Counter[str] = Counter()
+    folders = [entry for entry in sorted(_entries(root)) if entry.is_dir()]
+    for folder in folders[:MOST_FOLDERS]:
+        within = sorted(_entries(folder))
+        labels = [file.name for file in within if image_suffix(file.name) and file.is_file()]
+        if len(labels) == 1 and any(e.is_dir() and is_dicom_folder(e) for e in within):
+            patterns["{case}/" + labels[0].replace(folder.name, "{case}")] += 1
+    if not patterns:
+        return None
+    label, _ = patterns.most_common(1)[0]
+    overrides = ("data=folders", "data.pattern={case}/{channel}/", f"data.label={label}")
+    return Layout("a folder for each case, with DICOM series and a label file", overrides)
+
+
 def _contents(root: Path, folders: list[Path], names: list[str]) -> str:
     if "imagesTr" in names:
         images = [entry.name for entry in _entries(root / "imagesTr")]
-        if any(name.endswith(f"_0000{suffix}") for name in images for suffix in SUFFIXES):
+        if any(case_of_numbered(name, image_suffix(name) or "/") for name in images):
             return "this is nnU-Net's layout (imagesTr with _0000, _0001, ...) without its list"
         return "imagesTr is there, but the file that lists the cases is missing"
     files = [name for folder in folders for name in (entry.name for entry in _entries(folder))]
@@ -133,7 +165,7 @@ def _contents(root: Path, folders: list[Path], names: list[str]) -> str:
         if any(name.endswith(SUFFIXES) for name in found):
             return f"these are {where}images, without a list or a pattern of images and labels"
         if any(name.lower().endswith((".dcm", ".ima")) or name == "DICOMDIR" for name in found):
-            return f"these are {where}DICOM files; convert each series, for example with dcm2niix"
+            return f"these are {where}DICOM files; {SERIES_ADVICE}"
         for endings, text in (
             (OTHER_IMAGES, "images in another format; convert them to .nii.gz"),
             (ARCHIVES, "an archive; unpack it first"),
@@ -141,8 +173,8 @@ def _contents(root: Path, folders: list[Path], names: list[str]) -> str:
             match = next((name for name in found if name.lower().endswith(endings)), None)
             if match:
                 return f"{match} is {text}" if text.startswith("an ") else f"{text} ({match})"
-    if any(_is_dicom(path) for folder in (root, *folders[:3]) for path in _entries(folder)):
-        return "these are DICOM files; convert each series, for example with dcm2niix"
+    if any(is_dicom_folder(folder) for folder in (root, *folders[:3])):
+        return f"these are DICOM files; {SERIES_ADVICE}"
     return f"it has {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
 
 
@@ -151,13 +183,3 @@ def _entries(folder: Path) -> Iterator[Path]:
         yield from (p for p in islice(folder.iterdir(), MOST_ENTRIES) if p.name[0] != ".")
     except OSError:
         return
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        if not path.is_file():
-            return False
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False

@@ -16,9 +16,9 @@ from unet3d.datasets.dataset import (
     short,
 )
 from unet3d.datasets.decathlon import numbered_channels, read_decathlon
-from unet3d.datasets.image_files import SUFFIXES
+from unet3d.datasets.image_files import SUFFIXES, case_of_numbered, numbered
 from unet3d.datasets.json_files import read_json
-from unet3d.datasets.layouts import describe_folder
+from unet3d.datasets.layouts import read_description
 from unet3d.errors import DataError
 
 SPLITS = "splits_final.json"
@@ -33,10 +33,7 @@ def read_nnunet(root: Path, splits: Path | None = None) -> Dataset:
     """
     root = Path(root)
     path = root / "dataset.json"
-    try:
-        found = read_json(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"{path}: {describe_folder(root)}") from error
+    found = read_description(path)
     if isinstance(found, dict) and "channel_names" not in found and "training" in found:
         dataset = read_decathlon(root)
         return _with_folds(dataset, splits)
@@ -136,7 +133,7 @@ def _cases_in_folders(path: Path, ending: str, channels: int) -> list[Case]:
         names = sorted(entry.name for entry in folder.iterdir() if entry.name[0] != ".")
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror}") from error
-    found = {name[: -len(ending) - 5] for name in names if _is_numbered(name, ending)}
+    found = {case for name in names if (case := case_of_numbered(name, ending))}
     if not found:
         raise DataError(
             f"{folder}: contains no file that ends in _0000{ending}, as 'file_ending' in {path} "
@@ -145,16 +142,11 @@ def _cases_in_folders(path: Path, ending: str, channels: int) -> list[Case]:
     return [
         Case(
             name,
-            tuple(f"imagesTr/{name}_{c:04d}{ending}" for c in range(channels)),
+            tuple(numbered(f"imagesTr/{name}{ending}", c) for c in range(channels)),
             f"labelsTr/{name}{ending}",
         )
         for name in sorted(found)
     ]
-
-
-def _is_numbered(name: str, ending: str) -> bool:
-    stem = name.removesuffix(ending)
-    return stem != name and stem[-5:-4] == "_" and stem[-4:].isdigit() and len(stem) > 5
 
 
 def _with_folds(dataset: Dataset, splits: Path | None) -> Dataset:

@@ -51,7 +51,7 @@ def read_table(
         rows, names = _table(path, label, channels)
     else:
         raise DataError(f"{path}: a list of cases must be a .csv, .tsv or .json file")
-    cases = checked_cases(path, [_case(row) for row in rows])
+    cases = checked_cases(path, [_case(path.parent, row) for row in rows])
     names = _sequence_names(names, path.parent / cases[0].images[0], len(cases[0].images))
     files = [path.parent / case.label for case in cases]
     return Dataset(
@@ -128,9 +128,11 @@ def _datalist(
     return rows, channels or ()
 
 
-def _case(row: Row) -> Case:
-    for file in (*row.images, row.label):
-        if not is_path(file) or without_suffix(file) is None:
+def _case(root: Path, row: Row) -> Case:
+    for index, file in enumerate((*row.images, row.label)):
+        is_image = is_path(file) and without_suffix(file) is not None
+        is_series = index < len(row.images) and is_path(file) and (root / file).is_dir()
+        if not is_image and not is_series:
             what = short(file) if file else "nothing"
             raise DataError(f"{row.where} has {what} in place of an image file")
     facts = row.facts
@@ -167,8 +169,10 @@ def _weight(row: Row) -> float:
 
 def _common_name(row: Row) -> str:
     """The case's name where the list gives none: that of its first image, or of its folder."""
-    name = without_suffix(row.images[0]) or ""
-    folder = Path(row.images[0]).parent.name
+    first = Path(row.images[0])
+    name, folder = without_suffix(row.images[0]), first.parent.name
+    if name is None:  # the folder of a DICOM series
+        return folder if len(row.images) > 1 and folder else first.name
     return folder if len(row.images) > 1 and folder and folder in name else name
 
 

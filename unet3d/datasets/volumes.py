@@ -12,46 +12,41 @@ from unet3d.datasets.nifti import Header, check_not_slice
 
 
 def read_header(path: Path) -> Header:
-    """The header of an image; DataError when it is missing or unreadable."""
+    """The header of an image, also of the DICOM series in a folder.
+
+    Raises DataError when it is missing or unreadable.
+    """
     if path.name.endswith(ITK_SUFFIXES):
         from unet3d.datasets.itk import read_itk_header
 
         return read_itk_header(path)
-    return nifti.read_header(path)
-
-
-def scan_header(path: Path) -> Header:
-    """`read_header` for a scan, also a folder with a DICOM series."""
     if path.is_dir():
         from unet3d.datasets.dicom import read_series
 
         return read_series(path).header
-    return read_header(path)
+    return nifti.read_header(path)
 
 
 def read_voxels(path: Path) -> tuple[np.ndarray, Header]:
     """The voxels (x, y, z[, channels]), read-only, in the file's own type, and the header.
 
-    Raises DataError for a file that is truncated, damaged or too large for this machine.
+    Of a folder those of its DICOM series. Raises DataError for a file that is truncated, damaged
+    or too large for this machine.
     """
     if path.name.endswith(ITK_SUFFIXES):
         from unet3d.datasets.itk import read_itk_voxels
 
         return read_itk_voxels(path)
+    if path.is_dir():
+        from unet3d.datasets.dicom import read_dicom
+
+        return read_dicom(path)
     return nifti.read_voxels(path)
 
 
 def read_scan(path: Path) -> tuple[np.ndarray, Header]:
-    """`read_voxels` for a scan to segment or show, also a folder with a DICOM series.
-
-    Raises DataError for a single slice, too.
-    """
-    if path.is_dir():
-        from unet3d.datasets.dicom import read_dicom
-
-        voxels, header = read_dicom(path)
-    else:
-        voxels, header = read_voxels(path)
+    """`read_voxels` for a scan to segment or show. Raises DataError for a single slice, too."""
+    voxels, header = read_voxels(path)
     check_not_slice(path, header)
     return voxels, header
 

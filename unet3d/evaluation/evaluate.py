@@ -14,11 +14,13 @@ from unet3d.config.compose import stored_config
 from unet3d.config.schema import EvaluateConfig, PostprocessConfig
 from unet3d.datasets.label_files import chosen_regions, label_files
 from unet3d.errors import ConfigError, DataError
-from unet3d.evaluation.region_metrics import ScoreRow
+from unet3d.evaluation.own_measures import chosen_measures
+from unet3d.evaluation.region_metrics import METRICS, ScoreRow
 from unet3d.evaluation.score import Pair, score_all
 from unet3d.evaluation.summary import write_table
 from unet3d.inference.ensemble import Ensemble
 from unet3d.inference.network import run_files
+from unet3d.sampling.targets import Targets
 
 if TYPE_CHECKING:
     from unet3d.evaluation.test_set import Evaluation
@@ -72,8 +74,18 @@ def _pairs(pred: Path, truth: Path, settings: EvaluateConfig) -> list[Pair]:
     if extra:
         log.warning("pred: %d files have no truth and are left out: %s", len(extra), extra[0])
     regions = chosen_regions(settings.regions, truths.values())
+    outputs = Targets(tuple(regions), np.zeros((256, len(regions)), np.float32), False)
+    measures = chosen_measures(settings.metrics, None, outputs)
     return [
-        Pair(name, path, predictions[name], regions, settings.tolerance, settings.geometry)
+        Pair(
+            name,
+            path,
+            predictions[name],
+            regions,
+            settings.tolerance,
+            settings.geometry,
+            measures=measures,
+        )
         for name, path in sorted(truths.items())
     ]
 
@@ -84,7 +96,8 @@ def _tabulate(rows: list[ScoreRow], folder: Path, runs: Mapping[str, str]) -> di
     from rich.table import Table
 
     summary = write_table(rows, folder, runs)
-    shown = ("hd95", "nsd", "sensitivity", "precision", "lesion_f1")
+    own = [name for name in rows[0][2] if name not in METRICS]
+    shown = ("hd95", "nsd", "sensitivity", "precision", "lesion_f1", *own)
     table = Table()
     for heading in ("region", "dice", "deviation", *shown):
         table.add_column(heading)
@@ -92,7 +105,7 @@ def _tabulate(rows: list[ScoreRow], folder: Path, runs: Mapping[str, str]) -> di
         dice = found["dice"]
         means = (found[name]["mean"] for name in shown)
         table.add_row(region, *(f"{v:.4g}" for v in (dice["mean"], dice["std"], *means)))
-    Console(width=100).print(table)
+    Console(width=100 + 12 * len(own)).print(table)
     log.info("%d cases; tables and box plots are in %s", len({case for case, _, _ in rows}), folder)
     return {
         f"{metric}_{region}": cell["mean"]

@@ -10,6 +10,10 @@ from unet3d.evaluation.lesions import lesion_scores
 from unet3d.evaluation.overlap import joint_crop, overlap
 from unet3d.evaluation.surface import assd, hausdorff, surface_dice, surface_distances
 
+METRICS = (
+    *("dice", "iou", "sensitivity", "precision", "hd", "hd95", "assd", "nsd"),
+    *("volume_truth_ml", "volume_prediction_ml", "lesion_dice", "lesion_f1"),
+)  # of evaluate_masks
 ScoreRow = tuple[str, str, dict[str, float]]  # case, region, metrics by name
 
 

@@ -12,8 +12,10 @@ import numpy as np
 from unet3d.datasets.grids import check_same_grid
 from unet3d.datasets.label_files import Regions, read_labels
 from unet3d.errors import ConfigError
+from unet3d.evaluation.own_measures import own_values
 from unet3d.evaluation.region_metrics import ScoreRow, evaluate_masks
 from unet3d.machine import cores
+from unet3d.training.own_metrics import OwnMetric
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +25,8 @@ class Pair:
     """A case's label file and its segmentation; tolerance: mm, of NSD.
 
     geometry: strict, or image, by which the affine of the segmentation counts. ignore: the label
-    value of voxels where nothing is known, and nothing counts.
+    value of voxels where nothing is known, and nothing counts. measures: metrics of the user's own;
+    background: whether they get it as the first output, as of a softmax.
     """
 
     case: str
@@ -33,6 +36,8 @@ class Pair:
     tolerance: float
     geometry: str = "strict"
     ignore: int | None = None
+    measures: tuple[OwnMetric, ...] = ()
+    background: bool = False
 
 
 def score(pair: Pair) -> list[ScoreRow]:
@@ -50,7 +55,19 @@ def score(pair: Pair) -> list[ScoreRow]:
     for region, values in pair.regions.items():
         masks = np.isin(truth, values), np.isin(labels, values)
         rows.append((pair.case, region, evaluate_masks(*masks, spacing, pair.tolerance)))
+    if pair.measures:
+        outputs = (_outputs(truth, pair), _outputs(labels, pair))
+        each = own_values(pair.measures, pair.case, *outputs, spacing)
+        for (_, _, metrics), more in zip(rows, each[1 if pair.background else 0 :], strict=True):
+            metrics |= more
     return rows
+
+
+def _outputs(labels: np.ndarray, pair: Pair) -> np.ndarray:
+    """Label values as masks, bool (x, y, z, outputs)."""
+    masks = [np.isin(labels, values) for values in pair.regions.values()]
+    background = [~np.any(masks, axis=0)] if pair.background else []
+    return np.stack([*background, *masks], axis=-1)
 
 
 def score_all(pairs: Iterable[Pair], count: int, workers: int | None) -> list[ScoreRow]:

@@ -86,10 +86,17 @@ def column_statistics(values: np.ndarray) -> np.ndarray:
     """Statistics of each column, in the order of `STATISTICS`.
 
     values: (cases, metrics). std divides by n - 1 and is NaN for a single case; the interval
-    is the mean's 95 % percentile bootstrap (Efron 1979) with a fixed seed.
+    is the mean's 95 % percentile bootstrap (Efron 1979) with a fixed seed. A metric that is NaN for
+    some cases, as one of the user's own may be, is of the others.
     Returns float64 (6, metrics).
     """
     count, metrics = values.shape
+    unknown = np.isnan(values)
+    if unknown.any() and metrics > 1:
+        return np.hstack([column_statistics(values[:, [index]]) for index in range(metrics)])
+    if unknown.any():
+        known = values[~unknown[:, 0]]
+        return column_statistics(known) if len(known) else np.array([[0.0], *[[np.nan]] * 5])
     random = np.random.default_rng(SEED)
     # How often each case is drawn; one matrix product then resamples all metrics together.
     draws = random.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from unet3d.config.compose import stored_config
 from unet3d.config.schema import EvaluateConfig, ViewConfig
 from unet3d.datasets.dataset import Dataset
 from unet3d.datasets.label_files import Regions, read_labels
 from unet3d.errors import RunError
 from unet3d.evaluation.calibration import Calibration
 from unet3d.evaluation.held_out import HeldOut, cases_of_test, cases_of_validation, load_group
+from unet3d.evaluation.own_measures import chosen_measures
 from unet3d.evaluation.region_metrics import ScoreRow
 from unet3d.evaluation.score import Pair, score_all
 from unet3d.inference.decision import Decision, make_decision
 from unet3d.inference.ensemble import Ensemble
-from unet3d.inference.network import check_runs, run_targets, start_tensorflow
+from unet3d.inference.network import check_runs, run_files, run_targets, start_tensorflow
+from unet3d.inference.stale import keep_weights, warn_of_stale
 from unet3d.sampling.targets import Targets
 
 log = logging.getLogger(__name__)
@@ -55,18 +58,23 @@ def evaluate_ensemble(settings: EvaluateConfig, ensemble: Ensemble) -> Evaluatio
             f"run: the test cases of {ensemble.typed} were evaluated before, see {folder}; type "
             "again=true to evaluate them again"
         )
+    warn_of_stale(ensemble, settings.output_dir, (usual,))
     choose = cases_of_validation if out_of_fold else cases_of_test
     groups = choose(ensemble, settings.output_dir, settings.changed)
     targets = run_targets(ensemble.runs[0], settings.output_dir)
     decision = make_decision(
         settings.thresholds, settings.postprocess, targets, ensemble, settings.output_dir
     )
+    stored = stored_config(run_files(ensemble.runs[0], settings.output_dir).config)
+    measures = chosen_measures(settings.metrics, stored.validation.metrics, targets)
     start_tensorflow(settings.threads)
     dataset, regions = groups[0].dataset, shown_regions(targets)
     calibration = Calibration(targets, dataset.ignore)
-    pairs = _segmented(groups, calibration, decision, regions, folder / "predictions", settings)
+    segmented = _segmented(groups, calibration, decision, regions, folder / "predictions", settings)
+    pairs = (replace(one, measures=measures, background=targets.exclusive) for one in segmented)
     count = sum(len(group.cases) for group in groups)
     rows = score_all(pairs, count, settings.workers)
+    keep_weights(folder, ensemble, settings.output_dir)
     draw_overlays(dataset, rows, regions, folder, groups[0].geometry)
     runs = {case.id: ",".join(group.runs) for group in groups for case in group.cases}
     return Evaluation(rows, calibration, folder, "out_of_fold" if out_of_fold else "test", runs)

@@ -24,10 +24,13 @@ from unet3d.evaluation.thresholds import (
 from unet3d.files import temporary_folder
 from unet3d.inference.ensemble import Ensemble
 from unet3d.inference.network import check_runs, run_files, run_targets, start_tensorflow
+from unet3d.inference.stale import warn_of_stale
 from unet3d.inference.tuned import Tuned, weights_of, write_tuned
 from unet3d.sampling.targets import Targets
 
 log = logging.getLogger(__name__)
+# Even a gain in each of 5 cases may be chance: by the sign test p is 2 * 0.5**5 = 0.06; of 6, 0.03.
+LEAST_CASES = 6
 
 
 def tune(settings: TuneConfig, ensemble: Ensemble) -> Tuned:
@@ -37,6 +40,7 @@ def tune(settings: TuneConfig, ensemble: Ensemble) -> Tuned:
     """
     assert ensemble.tuned is not None
     check_runs(ensemble.runs, settings.output_dir, settings.precision)
+    warn_of_stale(ensemble, settings.output_dir, (ensemble.tuned,))
     targets = run_targets(ensemble.runs[0], settings.output_dir)
     groups = cases_of_validation(ensemble, settings.output_dir, settings.changed)
     start_tensorflow(settings.threads)
@@ -121,6 +125,15 @@ def _show(tuned: Tuned, ensemble: Ensemble) -> None:
         table.add_row(*cells)
     Console(width=110).print(table)
     log.info("chosen on %d cases: %s", tuned.cases, ensemble.tuned)
+    if tuned.cases < LEAST_CASES:
+        all_folds = "; choose on all folds, by sweep.folds and unet3d tune sweep=<name>"
+        log.warning(
+            "chosen on %d cases: with fewer than %d even a gain in every one of them may be chance "
+            "(sign test, p above 0.05)%s",
+            tuned.cases,
+            LEAST_CASES,
+            "" if ensemble.folds else all_folds,
+        )
     log.info(
         "these means are of the cases that it was chosen on; used with thresholds=auto and "
         "postprocess=auto"

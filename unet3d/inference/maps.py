@@ -5,11 +5,14 @@ Both are taken from the planes of logits as they pass by, on the network's grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from unet3d.datasets.volumes import read_header
+from unet3d.errors import DataError
+from unet3d.files import replacing
 from unet3d.inference.scan import PreparedScan, Scan, write_shares
 from unet3d.preprocessing.geometry import restore_values
 from unet3d.sampling.targets import Targets
@@ -43,10 +46,13 @@ def _each_entropy(shares: np.ndarray) -> np.ndarray:
 
 
 class ProbabilityMaps:
-    """The probability of each output, from the mean logits. values: float16 (x, y, z, outputs)."""
+    """The probability of each output, from the mean logits. values: float16 (x, y, z, outputs).
 
-    def __init__(self, scan: PreparedScan, targets: Targets):
-        self.scan, self.targets = scan, targets
+    npz: written as one file in the manner of nnU-Net, see `write_npz`.
+    """
+
+    def __init__(self, scan: PreparedScan, targets: Targets, npz: bool = False):
+        self.scan, self.targets, self.npz = scan, targets, npz
         shape = (*scan.image.shape[:3], len(targets.names))
         self.values: np.ndarray = np.zeros(shape, np.float16)
 
@@ -54,12 +60,42 @@ class ProbabilityMaps:
         self.values[x] = probabilities(mean, self.targets.exclusive)
 
     def write(self, folder: Path, name: str, scan: Scan) -> None:
-        """A file for each output, on the scan's grid: <folder>/<output>/<name>.nii.gz."""
+        """On the scan's grid: <folder>/<output>/<name>.nii.gz for each, or <folder>/<name>.npz."""
+        if self.npz:
+            outputs = np.stack([values.astype(np.float16).T for _, values in self._restored()])
+            write_npz(folder / f"{name}.npz", outputs, self.targets.names, scan.files[0])
+            return
+        for output, values in self._restored():
+            write_shares(folder / output / f"{name}.nii.gz", values, scan.files[0])
+
+    def _restored(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Each output's name and its values (x, y, z) on the grid of the scan's file."""
         geometry = self.scan.geometry.as_dict()
         for index, output in enumerate(self.targets.names):
             outside = float(self.targets.exclusive and index == 0)
-            restored = restore_values(self.values[..., index], geometry, outside)
-            write_shares(folder / output / f"{name}.nii.gz", restored, scan.files[0])
+            yield output, restore_values(self.values[..., index], geometry, outside)
+
+
+def write_npz(path: Path, values: np.ndarray, names: Sequence[str], like: Path) -> None:
+    """Probabilities (outputs, z, y, x), the order of nnU-Net's, as `probabilities` in a .npz file.
+
+    Beside them `outputs`, their names, `affine` (4, 4) from voxels (x, y, z) of the file `like` to
+    mm, and `spacing` (z, y, x) in mm. The file appears whole. Raises DataError where it cannot be
+    written.
+    """
+    header = read_header(like)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            np.savez_compressed(
+                temporary,
+                probabilities=values,
+                outputs=np.array(names),
+                affine=header.affine,
+                spacing=np.array(header.spacing[::-1]),
+            )
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 class UncertaintyMaps:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from unet3d.config.schema import PredictConfig
-from unet3d.datasets.dicom import is_dicom_folder
 from unet3d.errors import ConfigError, DataError, RunError, RunStopped
 from unet3d.inference.decision import Decision, make_decision
 from unet3d.inference.dicom_seg import SUFFIX as DICOM_SUFFIX
@@ -38,6 +37,7 @@ from unet3d.inference.scan import (
     stem,
     write_segmentation,
 )
+from unet3d.inference.stale import warn_of_stale
 from unet3d.preprocessing.geometry import restore
 from unet3d.preprocessing.scales import scaled
 
@@ -54,6 +54,7 @@ def predict(settings: PredictConfig, ensemble: Ensemble) -> list[Path]:
     """
     input_paths(settings.input)  # what is missing shows before a run is fetched
     check_runs(ensemble.runs, settings.output_dir, settings.precision)
+    warn_of_stale(ensemble, settings.output_dir)
     described = read_description(run_files(ensemble.runs[0], settings.output_dir).description)
     outputs = run_targets(ensemble.runs[0], settings.output_dir)
     decision = make_decision(
@@ -106,8 +107,10 @@ def _segment(
     maps: dict[str, ProbabilityMaps | UncertaintyMaps] = {}
 
     def watch(prepared: PreparedScan) -> Sequence[Watcher]:
-        if settings.probabilities:
-            maps["probabilities"] = ProbabilityMaps(prepared, networks[0].targets)
+        if settings.probabilities != "false":
+            maps["probabilities"] = ProbabilityMaps(
+                prepared, networks[0].targets, npz=settings.probabilities == "npz"
+            )
         if settings.uncertainty:
             maps["uncertainty"] = UncertaintyMaps(prepared, networks[0].targets, len(networks))
         return list(maps.values())
@@ -133,7 +136,7 @@ def _outputs(settings: PredictConfig, scans: Sequence[Scan]) -> list[Path]:
     if is_file and os.path.isdir(output):
         raise ConfigError(f"output: {output} is a folder; name a file, or another folder")
     given = input_paths(settings.input)[0]
-    if is_file and given.is_dir() and not is_dicom_folder(given):
+    if is_file and scans[0].files[0] != given:  # found in a folder
         raise ConfigError(f"output: {output} is one file, but input is a folder; name a folder")
     if not is_file and os.path.isfile(output):
         raise ConfigError(f"output: {output} is neither a folder nor a {suffix} file")

@@ -13,11 +13,16 @@ import numpy as np
 
 from unet3d.config.command_line import expand_home
 from unet3d.config.schema import DataConfig
-from unet3d.datasets.dicom import is_dicom_folder, read_series
+from unet3d.datasets.dicom import is_dicom_folder, series_modality
 from unet3d.datasets.grids import check_same_grid
-from unet3d.datasets.image_files import NIFTI_SUFFIXES, without_suffix
+from unet3d.datasets.image_files import (
+    NIFTI_SUFFIXES,
+    case_of_numbered,
+    numbered,
+    without_suffix,
+)
 from unet3d.datasets.nifti import Header
-from unet3d.datasets.volumes import read_scan, scan_header, sequences
+from unet3d.datasets.volumes import read_header, read_scan, sequences
 from unet3d.errors import DataError
 from unet3d.preprocessing.case import standard_image, stored_spacing
 from unet3d.preprocessing.geometry import Geometry
@@ -77,14 +82,13 @@ def _grouped(files: Sequence[Path], channels: int) -> list[Scan]:
     """Each file as a scan, or with those that complete it to all sequences of a case."""
     by_stem: dict[str, dict[str, Path]] = {}
     for path in files:
-        name, _, number = stem(path).rpartition("_")
-        by_stem.setdefault(name, {}).setdefault(number, path)
-    numbers = [f"{index:04d}" for index in range(channels)]
-    complete = {
-        name: tuple(parts[number] for number in numbers)
-        for name, parts in by_stem.items()
-        if name and channels > 1 and sorted(parts) == numbers
-    }
+        if name := case_of_numbered(stem(path)):
+            by_stem.setdefault(name, {}).setdefault(stem(path), path)
+    complete: dict[str, tuple[Path, ...]] = {}
+    for name, parts in by_stem.items():
+        expected = [numbered(name, index) for index in range(channels)]
+        if channels > 1 and sorted(parts) == expected:
+            complete[name] = tuple(parts[one] for one in expected)
     grouped = {path for parts in complete.values() for path in parts}
     scans = [Scan(name, parts) for name, parts in complete.items()]
     scans += [Scan(stem(path), (path,)) for path in files if path not in grouped]
@@ -158,7 +162,7 @@ def _mention_modality(scan: Scan, data: DataConfig) -> None:
     """Warn where a DICOM series says that it is no CT, and the network scales its values as CT."""
     methods = data.normalize if isinstance(data.normalize, list) else []
     for path, method in zip(scan.files, methods, strict=False):
-        if method == "ct" and path.is_dir() and (found := read_series(path).modality) != "CT":
+        if method == "ct" and path.is_dir() and (found := series_modality(path)) != "CT":
             log.warning(
                 "%s: its modality is %s, but the network takes its values as Hounsfield units of "
                 "CT",
@@ -203,7 +207,7 @@ def write_volume(path: Path, voxels: np.ndarray, like: Path, slope: float = 1.0)
     if like.name.endswith(NIFTI_SUFFIXES) and not like.is_dir():
         image = _image_like(voxels, like, slope)
     else:
-        image = nibabel.Nifti1Image(voxels, scan_header(like).affine)
+        image = nibabel.Nifti1Image(voxels, read_header(like).affine)
         image.header.set_slope_inter(slope, 0)
     suffix = ".nii" if path.name.endswith(".nii") else ".nii.gz"
     temporary = path.with_name(f".{path.name}.part{suffix}")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import keras
 from keras import layers
 
 from unet3d.config.schema import ModelConfig
+from unet3d.config.schema.model import Sizes
 from unet3d.models.blocks import Blocks
 
 
 def build(model: ModelConfig, *, channels: int, outputs: int, seed: int) -> keras.Model:
-    """`depth` max-poolings and back, two convolutions a level, skips by concatenation.
+    """`depth` poolings and back, two convolutions a level, skips by concatenation.
+
+    With model.downsampling=stride the first convolution of a level pools, as in nnU-Net.
 
     Shapes and errors: see `unet3d.models.build_model`.
     """
@@ -18,11 +23,15 @@ def build(model: ModelConfig, *, channels: int, outputs: int, seed: int) -> kera
     image = keras.Input((None, None, None, channels), name="image")
     x, skips = image, []
     for level in range(model.depth + 1):
+        stride: Sizes | Literal[1] = 1
         if level:
             skips.append(x)
-            x = layers.MaxPooling3D(model.pooling(level), name=f"enc{level}_pool")(x)
-        for index in range(2):
-            x = blocks.conv_norm_act(x, level, f"enc{level}_{index}")
+            if model.downsampling == "stride":
+                stride = model.pooling(level)
+            else:
+                x = layers.MaxPooling3D(model.pooling(level), name=f"enc{level}_pool")(x)
+        x = blocks.conv_norm_act(x, level, f"enc{level}_0", stride=stride)
+        x = blocks.conv_norm_act(x, level, f"enc{level}_1")
         x = blocks.dropout(x, f"enc{level}_dropout")
     features = blocks.decode(x, skips, convolutions=2)
     return keras.Model(image, blocks.heads(features, outputs), name="unet3d")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unet3d.config.batch import with_replicas
 from unet3d.config.schema import AUTO, Config
 from unet3d.distributed.strategy import local_replicas, sum_over_workers
 from unet3d.distributed.worker import WorkerContext
@@ -43,7 +44,8 @@ def resolve_patch(
 
 def patches_at_once(config: Config, replicas: int) -> int:
     """Patches that a replica holds at a time: its share of one accumulation part of the batch."""
-    return max(1, config.batch_size // (replicas * config.accumulate))
+    batch = with_replicas(config, replicas).batch_size
+    return max(1, batch // (replicas * config.accumulate))
 
 
 def step_bytes(config: Config, model: Any, batch: int) -> Callable[[Sequence[int]], float]:

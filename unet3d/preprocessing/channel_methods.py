@@ -12,6 +12,7 @@ import numpy as np
 
 from unet3d.config.schema import NORMALIZE, DataConfig
 from unet3d.datasets.dataset import Dataset
+from unet3d.datasets.dicom import series_modality
 from unet3d.datasets.nifti import to_file_units
 from unet3d.datasets.volumes import read_voxels
 from unet3d.errors import ConfigError, DataError
@@ -60,6 +61,16 @@ def _method(dataset: Dataset, channel: int) -> str:
     name = dataset.channels[channel].strip().lower()
     if name in NNUNET_NAMES:
         return NNUNET_NAMES[name]
+    if modality := _modality(dataset, channel):
+        method = "ct" if modality == "CT" else "zscore"
+        log.info(
+            "data: sequence %s is normalised as %s, as its DICOM series are %s; data.normalize "
+            "chooses otherwise",
+            dataset.channels[channel],
+            method,
+            modality,
+        )
+        return method
     if CT_NAME.search(name):
         return "ct"
     if OTHER_NAME.search(name):
@@ -77,6 +88,32 @@ def _method(dataset: Dataset, channel: int) -> str:
             case.id,
         )
     return method
+
+
+def _modality(dataset: Dataset, channel: int) -> str:
+    """The modality of a sequence's DICOM series; "" where its images are files or do not say it.
+
+    Raises DataError for a sequence that is CT in some cases and not in others.
+    """
+    found: dict[bool, tuple[Path, str]] = {}
+    for case in dataset.cases:
+        files = dataset.images(case)
+        path = files[channel] if len(files) > 1 else files[0]
+        if not path.is_dir():
+            continue
+        try:
+            modality = series_modality(path)
+        except DataError:  # named, with all the others, when the headers are checked
+            continue
+        if modality:
+            found.setdefault(modality == "CT", (path, modality))
+    if len(found) > 1:
+        (one, its), (other, others) = found[True], found[False]
+        raise DataError(
+            f"{other}: its modality is {others}, that of {one} {its}, for one sequence, "
+            f"{dataset.channels[channel]}; leave one of the cases out, or set data.normalize"
+        )
+    return next(iter(found.values()))[1] if found else ""
 
 
 @lru_cache(maxsize=64)

@@ -12,6 +12,7 @@ from typing import Any
 
 from unet3d.config.schema import DataConfig
 from unet3d.datasets.dataset import Dataset
+from unet3d.datasets.dicom import dicom_files
 from unet3d.datasets.itk import DETACHED, data_file
 from unet3d.errors import DataError
 from unet3d.preprocessing.checksum import file_crc32
@@ -89,6 +90,8 @@ def _file_identity(dataset: Dataset, relative: str) -> list[Any]:
     name = str(PurePosixPath(relative))  # "./a" and "a" are the same file
     if relative.endswith(DETACHED):
         return [name, *_detached_identity(dataset, relative)]
+    if dataset.file(relative).is_dir():
+        return [name, *_series_identity(dataset.file(relative))]
     try:
         with open(dataset.file(relative), "rb") as file:
             size = file.seek(0, 2)
@@ -113,6 +116,16 @@ def _detached_identity(dataset: Dataset, relative: str) -> list[Any]:
         return [sum(file.stat().st_size for file in files), *map(file_crc32, files)]
     except (OSError, DataError):
         return [UNREADABLE, ""]
+
+
+def _series_identity(folder: Path) -> list[Any]:
+    """The size and the SHA-256 over all DICOM files in a folder, whatever they are called."""
+    try:
+        files = dicom_files(folder)
+        each = sorted([file.stat().st_size, file_crc32(file)] for file in files)
+    except (OSError, DataError):
+        return [UNREADABLE, ""]
+    return [sum(size for size, _ in each), hashlib.sha256(json.dumps(each).encode()).hexdigest()]
 
 
 def is_of_whole_content(trailer: bytes, start: bytes) -> bool:

@@ -136,10 +136,11 @@ def draw_intensity(rng: np.random.Generator, augment: AugmentConfig) -> Intensit
     return Intensity(sigma, factor, exponent, deviation, brightness, resolution, seed)
 
 
-def change_intensity(image: np.ndarray, change: Intensity) -> None:
+def change_intensity(image: np.ndarray, change: Intensity, gamma_keeps: bool = False) -> None:
     """Change intensities in place, in nnU-Net's order but for the noise, which is last here.
 
-    augment_device.py does it on a GPU. image: float32 (x, y, z, c), contiguous.
+    augment_device.py does it on a GPU. image: float32 (x, y, z, c), contiguous. gamma_keeps: see
+    AugmentConfig.
     """
     if change.blur:
         blur(image, change.blur)
@@ -150,7 +151,7 @@ def change_intensity(image: np.ndarray, change: Intensity) -> None:
     if change.resolution != 1:
         lower_resolution(image, change.resolution)
     if change.gamma != 1:
-        gamma(image, change.gamma)
+        gamma(image, change.gamma, gamma_keeps)
     if change.noise:
         random = np.random.Generator(np.random.Philox(change.seed))
         noise = random.standard_normal(image.shape, dtype=np.float32)
@@ -204,14 +205,30 @@ def contrast(image: np.ndarray, factor: float) -> None:
     scale_and_clip(voxels, scale, mean - scale * mean, low, high)
 
 
-def gamma(image: np.ndarray, exponent: float) -> None:
-    """Raise each channel, scaled to [0, 1], to `exponent`, and scale back to its range."""
+def gamma(image: np.ndarray, exponent: float, keeps: bool = False) -> None:
+    """Raise each channel, scaled to [0, 1], to `exponent`, and scale back to its range.
+
+    keeps: then to its mean and standard deviation.
+    """
     from unet3d.sampling.augment_kernels import scale_and_clip, statistics
 
     voxels = image.reshape(-1, image.shape[-1])
-    low, high, _ = statistics(voxels)
+    low, high, mean = statistics(voxels)
+    deviation = _deviation(voxels, mean) if keeps else mean
     span = np.maximum(high - low, np.float32(1e-7))
     zero, one = np.zeros_like(low), np.ones_like(low)
     scale_and_clip(voxels, one / span, -low / span, zero, one)
     np.power(voxels, np.float32(exponent), out=voxels)  # NumPy's is vectorised
     scale_and_clip(voxels, span, low, low, high)
+    if keeps:
+        _, _, moved = statistics(voxels)
+        scale = deviation / np.maximum(_deviation(voxels, moved), np.float32(1e-7))
+        voxels *= scale
+        voxels += mean - scale * moved
+
+
+def _deviation(voxels: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """The standard deviation of each channel of (voxels, channels), float32."""
+    squares = np.einsum("vc,vc->c", voxels, voxels, dtype=np.float64) / len(voxels)
+    variance = squares - np.square(mean, dtype=np.float64)
+    return np.sqrt(np.maximum(variance, 0)).astype(np.float32)

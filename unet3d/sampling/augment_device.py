@@ -43,7 +43,8 @@ def make_intensity_change(
         image = where(factor != 1, lambda: contrast(image, factor), lambda: image)
         if augment.low_resolution:
             image = where(share != 1, lambda: lower_resolution(image, share), lambda: image)
-        image = where(exponent != 1, lambda: gamma(image, exponent), lambda: image)
+        keeps = augment.gamma_keeps
+        image = where(exponent != 1, lambda: gamma(image, exponent, keeps), lambda: image)
         return where(deviation > 0, lambda: image + noise(image, deviation, seed), lambda: image)
 
     def change_batch(images: Any, amounts: Any, seeds: Any) -> Any:
@@ -105,12 +106,20 @@ def contrast(image: Any, factor: Any) -> Any:
     return tf.clip_by_value((image - mean) * factor + mean, low, high)
 
 
-def gamma(image: Any, exponent: Any) -> Any:
-    """Raise each channel, scaled to [0, 1], to `exponent`, and scale back to its range."""
+def gamma(image: Any, exponent: Any, keeps: bool = False) -> Any:
+    """Raise each channel, scaled to [0, 1], to `exponent`, and scale back to its range.
+
+    keeps: then to its mean and standard deviation.
+    """
     low, high = tf.reduce_min(image, (0, 1, 2)), tf.reduce_max(image, (0, 1, 2))
     span = tf.maximum(high - low, 1e-7)
     scaled = tf.clip_by_value((image - low) / span, 0.0, 1.0)
-    return tf.clip_by_value(tf.pow(scaled, exponent) * span + low, low, high)
+    curved = tf.clip_by_value(tf.pow(scaled, exponent) * span + low, low, high)
+    if not keeps:
+        return curved
+    (mean, variance), (moved, other) = (tf.nn.moments(x, (0, 1, 2)) for x in (image, curved))
+    factor = tf.sqrt(variance) / tf.maximum(tf.sqrt(other), 1e-7)
+    return (curved - moved) * factor + mean
 
 
 def noise(image: Any, deviation: Any, seed: Any) -> Any:

@@ -88,7 +88,7 @@ class PatchStream:
             label[...] = np.flip(stored, draw.flips)
         else:
             self._read_warped(draw, image, label)
-        change_intensity(image, draw.intensity)
+        change_intensity(image, draw.intensity, self.augment.gamma_keeps)
 
     def fill_for_device(
         self,
@@ -130,22 +130,30 @@ class PatchStream:
         case = self.case_of(epoch, position)
         rng = generator(self.seed, SAMPLE, epoch, position)
         spatial = draw_spatial(rng, self.augment)
-        start = self._draw_start(rng, case)
+        start = self._draw_start(rng, case, position)
         flips = draw_flips(rng, self.augment)
         return Draw(case, start, spatial, flips, draw_intensity(rng, self.augment))
 
-    def _draw_start(self, rng: np.random.Generator, case: str) -> list[int]:
+    def _draw_start(self, rng: np.random.Generator, case: str, position: int) -> list[int]:
         """The patch's first voxel: near foreground or anywhere; centred where it is larger."""
         shape = self.store.cases[case].shape
         room = [size - width for size, width in zip(shape, self.patch_shape, strict=True)]
         anywhere = [int(rng.integers(0, max(r, 0) + 1)) for r in room]
-        chosen = rng.random() < self.data.foreground
+        chosen = rng.random() < self._foreground_chance(position)
         if chosen and self.data.patch is not None and (foreground := self.store.foreground(case)):
             voxels = foreground[draw_label(rng, sorted(foreground), self.data.foreground_shares)]
             voxel = voxels[rng.integers(len(voxels))]
             centred = [int(v) - w // 2 for v, w in zip(voxel, self.patch_shape, strict=True)]
             anywhere = [min(max(c, 0), max(r, 0)) for c, r in zip(centred, room, strict=True)]
         return [r // 2 if r < 0 else a for a, r in zip(anywhere, room, strict=True)]
+
+    def _foreground_chance(self, position: int) -> float:
+        """Of a patch with a foreground voxel in its middle, by `data.foreground_of`."""
+        share = self.data.foreground
+        if self.data.foreground_of == "patches" or self.batch_size == 1 or not share:
+            return share
+        count = max(self.batch_size - round(self.batch_size * (1 - share)), 1)
+        return float(position % self.batch_size >= self.batch_size - count)
 
     def _read(self, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
         """The patch as it is in the store; 0 outside the volume."""

@@ -122,8 +122,10 @@ def cell_overrides(
     ]
     if seeds:
         own += ["seed=" + ",".join(str(config.seed + trial) for trial in range(seeds))]
-    if weak:
-        own += [f"batch_size={config.batch_size * cell.each}"]
+    if config.batch_per_replica is not None:
+        own += ["batch_per_replica=null"]
+    if weak or config.batch_per_replica is not None:
+        own += [f"batch_size={config.batch_size * (cell.each if weak else 1)}"]
     return own + _placement(cell, devices)
 
 

@@ -136,11 +136,13 @@ def _check_alike(configs: Sequence[Config]) -> None:
 
 
 def _weak(config: Config, settings: ScalingConfig, folder: Path) -> bool:
-    """scaling.weak; where that is null, as the study began, or as its devices need."""
+    """scaling.weak; where that is null, as the study began, or as settings or devices need."""
     if settings.scaling.weak is not None:
         return settings.scaling.weak
     kept = json.loads(read_text(folder / STUDY) or "{}").get("weak")
-    return bool(kept) if kept is not None else not divides(config, settings)
+    if kept is not None:
+        return bool(kept)
+    return config.batch_per_replica is not None or not divides(config, settings)
 
 
 def _announce(

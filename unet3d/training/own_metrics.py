@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,31 +27,34 @@ class OwnMetric:
     target: str
     params: dict[str, Any]
     of_outputs: bool = False
+    setting: str = KEY
 
     @property
     def key(self) -> str:
-        return f"{KEY}.{self.name}"
+        return f"{self.setting}.{self.name}"
 
 
-def own_metrics(settings: Mapping[str, Any] | None) -> list[OwnMetric]:
-    """The metrics in validation.metrics, not called yet. Raises ConfigError for one not found."""
+def own_metrics(settings: Mapping[str, Any] | None, key: str = KEY) -> list[OwnMetric]:
+    """The metrics of the setting `key`, not called yet. Raises ConfigError for one not found."""
     found = []
     for name, given in (settings or {}).items():
         params = dict(given) if isinstance(given, Mapping) else {TARGET: given}
-        metric = OwnMetric(name, params.pop(TARGET), params)
+        metric = OwnMetric(name, params.pop(TARGET), params, setting=key)
         find_target(metric.key, metric.target)
         found.append(metric)
     return found
 
 
-def checked_metrics(settings: Mapping[str, Any] | None, targets: Targets) -> list[OwnMetric]:
+def checked_metrics(
+    settings: Mapping[str, Any] | None, targets: Targets, key: str = KEY
+) -> list[OwnMetric]:
     """`own_metrics`, each called on two small volumes, which shows what it returns.
 
     Raises ConfigError, with what it returned and what is expected, where that is something else.
     """
     outputs = len(targets.names)
     checked = []
-    for metric in own_metrics(settings):
+    for metric in own_metrics(settings, key):
         of_outputs = set()
         for filled in (True, False):  # an empty volume is what a network predicts at first
             truth: np.ndarray = np.zeros((SIDE, SIDE, SIDE, outputs), bool)
@@ -66,7 +69,7 @@ def checked_metrics(settings: Mapping[str, Any] | None, targets: Targets) -> lis
                 spacing=(1.0, 1.0, 1.0),
             )
             of_outputs.add(len(_values(metric, value, outputs)) > 1)
-        checked.append(OwnMetric(metric.name, metric.target, metric.params, True in of_outputs))
+        checked.append(replace(metric, of_outputs=True in of_outputs))
     return checked
 
 

@@ -18,6 +18,7 @@ from unet3d.run_folder import run_folder
 log = logging.getLogger(__name__)
 # Which run, where the runs are now, whether this time its data may differ, and when to end.
 OF_THE_COMMAND = ("resume", "output_dir", "data.changed", "stop_after")
+OF_THE_START = "batch_per_replica"  # by which a run has found the batch that it keeps
 
 
 def resumed_config(config: Config, overrides: list[str]) -> Config:
@@ -47,18 +48,22 @@ def resumed_config(config: Config, overrides: list[str]) -> Config:
 
 
 def keep_patch(config: Config) -> Config:
-    """The settings of a job's or trial's next attempt: patch and spacing by `auto` as before.
+    """The settings of a job's or trial's next attempt: its batch, and what `auto` chose, as before.
 
     Without a record of `config.resume`, one that was lost at its very start, they stay as they are.
     """
     assert config.resume is not None
     path = run_folder(config.output_dir, config.resume).config
     automatic = [key for key in ("patch", "spacing") if getattr(config.data, key) == AUTO]
-    if not automatic or not path.is_file():
+    by_replicas = config.batch_per_replica is not None
+    if not (automatic or by_replicas) or not path.is_file():
         return config
-    before = stored_config(path).data
-    kept = {key: getattr(before, key) for key in automatic}
-    return replace(config, data=replace(config.data, **kept))
+    before = stored_config(path)
+    kept = {key: getattr(before.data, key) for key in automatic}
+    config = replace(config, data=replace(config.data, **kept))
+    if by_replicas:
+        config = replace(config, batch_size=before.batch_size, batch_per_replica=None)
+    return config
 
 
 def _changes(config: Config, stored: Config, overrides: list[str]) -> list[str]:
@@ -72,7 +77,7 @@ def _changes(config: Config, stored: Config, overrides: list[str]) -> list[str]:
         typed, _, value = override.lstrip("+").partition("=")
         for key in _keys(typed, value, effects):
             effect = _effect(key, effects)
-            if key in changed:
+            if key in (*changed, OF_THE_START):
                 continue
             if effect is None:
                 raise RunError(
@@ -118,7 +123,11 @@ def may_change() -> list[str]:
     for group, settings in settings_by_group(Config).items():
         prefix = f"{group}." if group else ""
         fixed = [name for name, setting in settings.items() if setting.effect is Effect.RESULT]
-        free = [prefix + name for name in settings if name not in (*fixed, "resume", "job")]
+        free = [
+            prefix + name
+            for name in settings
+            if name not in (*fixed, "resume", "job", OF_THE_START)
+        ]
         if group and len(free) > len(fixed):
             but = f" (but not {', '.join(fixed)})" if fixed else ""
             free = [f"{prefix}*{but}"]

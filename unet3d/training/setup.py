@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import StatisticsError, median
 from typing import TYPE_CHECKING, Any
 
+from unet3d.config.batch import with_replicas
 from unet3d.config.rules import check_batch
 from unet3d.config.schema import AUTO, Config, ModelConfig
 from unet3d.config.target import OWN, OWN_GROUPS, find_target
@@ -191,9 +192,10 @@ def make_setup(config: Config, worker: WorkerContext) -> Setup:
     check_loss(config.loss, targets.exclusive, len(targets.names))
     metrics = checked_metrics(config.validation.metrics, targets)
     strategy = make_strategy(config, worker)
-    check_batch(config, strategy.num_replicas_in_sync)
-    # With fewer workers than configured, the rate stays that of the configured number.
+    # With fewer workers than configured, batch and rate stay those of the configured number.
     replicas = config.nodes * local_replicas(strategy, worker)
+    config = with_replicas(config, replicas)
+    check_batch(config, strategy.num_replicas_in_sync)
 
     def build(settings: ModelConfig) -> Any:
         with strategy.scope():

@@ -39,6 +39,12 @@ class AugmentConfig:
     brightness_range: list[float] = setting(
         [0.75, 1.25], "factors of the brightness", RANGE, newer=True
     )
+    gamma_keeps: bool = setting(
+        False,
+        "whether each sequence of a patch has its mean and deviation again after a gamma "
+        "correction, as in nnU-Net",
+        newer=True,
+    )
     low_resolution: float = setting(
         0.0, "probability of a lower resolution, simulated", SHARE, newer=True
     )

@@ -227,6 +227,13 @@ class DataConfig:
         newer=True,
         path=True,
     )
+    foreground_of: str = setting(
+        "patches",
+        "what data.foreground is a share of; patches: each by chance; batch: the last patches of "
+        "each global batch of 2 or more, at least one, as in nnU-Net",
+        one_of("patches", "batch"),
+        newer=True,
+    )
     pad_to_patch: bool = setting(
         False,
         "whether data.patch may be larger than all volumes, which then lie amid zeros; false: that "

@@ -39,6 +39,17 @@ class LossConfig:
         "without foreground does not count alone; changes with the number of replicas",
         newer=True,
     )
+    squared: bool = setting(
+        True,
+        "dice, dice_ce: whether the denominator sums squares of probabilities (Milletari et al. "
+        "2016) or, as in nnU-Net, probabilities",
+        newer=True,
+    )
+    coarsest: bool = setting(
+        True,
+        "model.deep_supervision: whether the coarsest level counts; in nnU-Net it does not",
+        newer=True,
+    )
     # Any: a list or null; config/rules.py checks it.
     class_weights: Any = setting(
         None,

@@ -70,6 +70,12 @@ class ModelConfig:
         BLOCKS,
         newer=True,
     )
+    downsampling: str = setting(
+        "pool",
+        "unet3d: pool: by maxima; stride: by the first convolution of a level, as in nnU-Net",
+        one_of("pool", "stride"),
+        newer=True,
+    )
     recompute: bool = setting(
         False,
         "keep only what lies between blocks, and compute a block's features again in the backward "

@@ -66,6 +66,16 @@ class Config:
     lr: float = setting(1e-3, "learning rate at the schedule's peak", POSITIVE)
     epochs: int = setting(20, "length of the training", AT_LEAST_1, EXTENDS)
     batch_size: int = setting(2, "patches in an update, over all replicas", AT_LEAST_1)
+    # No effect of its own: it is in batch_size.
+    batch_per_replica: Optional[int] = setting(
+        None,
+        "patches of a replica in an update; batch_size is then this times the replicas that the "
+        "run begins with, with parallel=auto one, and stays when it is resumed on others; null: "
+        "batch_size as it is",
+        AT_LEAST_1,
+        NO_EFFECT,
+        newer=True,
+    )
     accumulate: int = setting(
         1, "parts in which a batch is computed, to save memory; it divides batch_size", AT_LEAST_1
     )

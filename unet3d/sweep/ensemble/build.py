@@ -16,12 +16,13 @@ from unet3d.evaluation.held_out import HeldOut, cases_of_validation, load_group
 from unet3d.inference.ensemble import Ensemble
 from unet3d.inference.network import check_runs, run_targets, start_tensorflow
 from unet3d.inference.scan import Scan
+from unet3d.inference.stale import keep_weights
 from unet3d.planning.gantt import table
 from unet3d.sampling.targets import Targets
 from unet3d.sweep.configurations import Configuration, block_of, configurations
 from unet3d.sweep.ensemble.selection import Votes, held_out_gain, select, single_dice, weighted_dice
 from unet3d.sweep.ensemble.votes import VoteCounter
-from unet3d.sweep.kept_ensemble import ENSEMBLE, NAME, KeptEnsemble, write_ensemble
+from unet3d.sweep.kept_ensemble import ENSEMBLE, NAME, KeptEnsemble, read_ensemble, write_ensemble
 from unet3d.sweep.sweep_folder import at_top_rung, find_sweep
 
 log = logging.getLogger(__name__)
@@ -140,6 +141,8 @@ def _choose(
     )
     sweep = find_sweep(settings.output_dir, settings.sweep)
     write_ensemble(sweep.path / ENSEMBLE, kept)
+    own = read_ensemble(sweep)
+    keep_weights(sweep.path / NAME, own, settings.output_dir)
     rows = [
         (member.name, str(count), f"{value:.4f}")
         for member, count, value in zip(members, counts, alone, strict=True)

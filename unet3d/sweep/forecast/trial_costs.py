@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from unet3d import machine
+from unet3d.config.batch import with_replicas
 from unet3d.config.schema import AUTO, Config
 from unet3d.distributed.gpus import gpu_share
 from unet3d.errors import DataError, RunError
@@ -100,7 +101,8 @@ def trial_costs(
     trials: Sequence[Trial], resources: TrialResources, timing: Timing | None
 ) -> list[TrialCost]:
     """What each takes. Raises DataError where the store of one is not built."""
-    simulated = trials_like([trial.config for trial in trials], len(trials))
+    configs = [with_replicas(one.config, _replicas(one.config, resources)) for one in trials]
+    simulated = trials_like(configs, len(trials))
     seconds: Sequence[float | None] = [None] * len(trials)
     if timing is not None:
         seconds = simulated_trials(simulated, resources, timing)
@@ -157,7 +159,9 @@ def surely_small(config: Config, resources: TrialResources, capacity: Capacity) 
         return True
     if config.data.patch is None or config.model.name in ("own", "mednext"):
         return False
-    at_once = math.ceil(config.batch_size / (_replicas(config, resources) * config.accumulate))
+    replicas = _replicas(config, resources)
+    batch = with_replicas(config, replicas).batch_size
+    at_once = math.ceil(batch / (replicas * config.accumulate))
     values = at_once * math.prod(config.data.patch) * config.model.filters * FULL_SIZE_MAPS
     weights = 27 * 2 * 3 * config.model.max_filters**2 * (2 * config.model.depth + 2)
     return 4.0 * (values + 4 * weights) < capacity.bytes

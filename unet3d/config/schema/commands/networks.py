@@ -62,8 +62,11 @@ class PredictConfig:
     )
     configuration: Optional[str] = setting(None, CONFIGURATION)
     thresholds: Any = setting("0.5", THRESHOLDS)
-    probabilities: bool = setting(
-        False, "also write the probability of each region, as NIfTI, in the folder probabilities"
+    probabilities: str = setting(
+        "false",
+        "also write the probability of each region, in the folder probabilities; true: as NIfTI; "
+        "npz: as nnU-Net does, one .npz a case, float16",
+        one_of("false", "true", "npz"),
     )
     uncertainty: bool = setting(
         False,
@@ -155,6 +158,12 @@ class EvaluateConfig:
     truth: Optional[str] = setting(None, "folder of label files of the same names", path=True)
     regions: Any = setting("labels", REGIONS)
     tolerance: float = setting(1.0, "tolerance of NSD, in mm", AT_LEAST_0)
+    # Any: a mapping or null; config/rules.py checks it.
+    metrics: Any = setting(
+        None,
+        "{name: function} of metrics of your own, as validation.metrics; null: those that the run "
+        "was validated by",
+    )
     geometry: str = shared.geometry()
     output: Optional[str] = setting(
         None, "folder of the tables; null: that of the run, or of the segmentations", path=True
