@@ -15,7 +15,7 @@ from unet3d.datasets.dicom import is_dicom_folder
 from unet3d.datasets.grids import check_same_grid
 from unet3d.datasets.image_files import without_suffix
 from unet3d.datasets.label_files import Regions, chosen_regions, label_files, read_labels
-from unet3d.datasets.volumes import read_header, scan_header
+from unet3d.datasets.volumes import read_header
 from unet3d.errors import ConfigError, DataError
 from unet3d.inference.scan import stem
 from unet3d.machine import cores
@@ -131,7 +131,7 @@ def _images(folder: Path) -> dict[str, Path]:
 def _check_grids(settings: ViewConfig) -> None:
     """By the headers alone, so that no case fails an hour later."""
     image = Path(settings.image)
-    header = scan_header(image)
+    header = read_header(image)
     check_channel(image, header, settings.channel)
     for given in (settings.truth, settings.pred):
         if given is not None:
