@@ -13,6 +13,7 @@ from keras import layers
 from unet3d.config.schema import ModelConfig
 from unet3d.config.schema.model import Sizes
 from unet3d.errors import ConfigError
+from unet3d.models.norms import BatchNormalization, GroupNormalization
 
 NORMS = ("batch", "sync_batch", "group", "instance", "none")
 LEAKY_SLOPE = 0.01  # nnU-Net's; Keras' own default is far steeper
@@ -80,7 +81,7 @@ class Blocks:
         if kind in ("batch", "sync_batch"):
             # Keras' momentum of 0.99 would leave the moving statistics near their initial values
             # for the first hundreds of steps, longer than a short run lasts.
-            layer = layers.BatchNormalization(
+            layer = BatchNormalization(
                 momentum=0.9,
                 epsilon=1e-5,
                 gamma_initializer=scale,
@@ -89,12 +90,9 @@ class Blocks:
             )
         elif kind == "group":
             groups = dividing_groups(self.model.groups, x.shape[-1])
-            layer = layers.GroupNormalization(
-                groups, epsilon=1e-5, gamma_initializer=scale, name=name
-            )
-        elif kind == "instance":
-            # One channel a group; own kernels and TensorFlow's fused one were no faster on a CPU.
-            layer = layers.GroupNormalization(
+            layer = GroupNormalization(groups, epsilon=1e-5, gamma_initializer=scale, name=name)
+        elif kind == "instance":  # a channel a group
+            layer = GroupNormalization(
                 x.shape[-1], epsilon=1e-5, gamma_initializer=scale, name=name
             )
         else:
