@@ -203,8 +203,8 @@ def test_saved_model_loads(name: str, tmp_path: object) -> None:
     x = image(1, 8, 8, 8, 1)
     own = (DepthwiseConv3D, LinearUpsampling, ZeroInsertion)
     objects = {kind.__name__: kind for kind in own} if name in ("segresnet", "mednext") else {}
-    # Our norms have the settings and weights of Keras' layers, which can take their place.
-    objects |= {"GroupNormalization": keras.layers.GroupNormalization}
+    # These have the settings and weights of Keras' layers, which can take their place.
+    objects |= {kind: getattr(keras.layers, kind) for kind in ("Conv3D", "GroupNormalization")}
     np.testing.assert_allclose(keras.models.load_model(path, objects)(x), model(x), atol=1e-5)
 
 

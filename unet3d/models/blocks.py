@@ -14,6 +14,7 @@ from unet3d.config.schema import ModelConfig
 from unet3d.config.schema.model import Sizes
 from unet3d.errors import ConfigError
 from unet3d.models.norms import BatchNormalization, GroupNormalization
+from unet3d.models.paired_conv import Conv3D
 
 NORMS = ("batch", "sync_batch", "group", "instance", "none")
 LEAKY_SLOPE = 0.01  # nnU-Net's; Keras' own default is far steeper
@@ -49,7 +50,7 @@ class Blocks:
         bias: bool = False,
     ) -> Any:
         """A 3-D convolution with 'same' padding; a norm that follows makes its bias redundant."""
-        return layers.Conv3D(
+        return Conv3D(
             filters,
             size,
             strides=stride,

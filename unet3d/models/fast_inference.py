@@ -17,10 +17,10 @@ from keras import layers, ops
 from unet3d.config.schema import ModelConfig
 from unet3d.config.target import OWN
 from unet3d.models import build_model
+from unet3d.models.paired_conv import gains_from_pairs, paired_kernel
 
 # Each norm follows the convolution of its name, and nothing else.
 FOLDED = ("unet3d", "resunet", "resenc")
-VECTOR_CHANNELS = 16  # output channels that oneDNN computes at once; with fewer, lanes idle
 
 
 def can_fold(model: ModelConfig) -> bool:
@@ -65,7 +65,7 @@ def pair_convolutions(network: keras.Model, model: ModelConfig) -> keras.Model:
         return network
 
     def clone(layer: Any) -> Any:
-        if _gains_from_pairs(layer, model):
+        if gains_from_pairs(layer) and _halved_below(layer.name, model):
             return PairedConv3D(layer.filters, name=layer.name, dtype=layer.dtype_policy)
         return layer.__class__.from_config(layer.get_config())
 
@@ -74,18 +74,6 @@ def pair_convolutions(network: keras.Model, model: ModelConfig) -> keras.Model:
         weights = network.get_layer(layer.name).get_weights()
         layer.set_weights(_for_pairs(*weights) if isinstance(layer, PairedConv3D) else weights)
     return paired
-
-
-def _gains_from_pairs(layer: Any, model: ModelConfig) -> bool:
-    """Whether a layer is a 3x3x3 convolution that leaves half a vector empty, and z is even."""
-    return (
-        isinstance(layer, layers.Conv3D)
-        and not isinstance(layer, layers.Conv3DTranspose)
-        and layer.kernel_size == (3, 3, 3)
-        and layer.strides == (1, 1, 1)
-        and layer.filters <= VECTOR_CHANNELS // 2
-        and _halved_below(layer.name, model)
-    )
 
 
 def _halved_below(layer: str, model: ModelConfig) -> bool:
@@ -125,9 +113,6 @@ class PairedConv3D(layers.Layer):
 
 
 def _for_pairs(kernel: np.ndarray, bias: np.ndarray | None = None) -> list[np.ndarray]:
-    """Kernel and bias of both neighbours: the second's window is one voxel further along z."""
-    x, y, z, channels, filters = kernel.shape
-    both: np.ndarray = np.zeros((x, y, z + 1, channels, 2 * filters), kernel.dtype)
-    both[:, :, :z, :, :filters] = kernel
-    both[:, :, 1:, :, filters:] = kernel
-    return [both, np.tile(np.zeros(filters) if bias is None else bias, 2)]
+    """Kernel and bias of both neighbours."""
+    filters = kernel.shape[-1]
+    return [paired_kernel(kernel), np.tile(np.zeros(filters) if bias is None else bias, 2)]
