@@ -42,7 +42,9 @@ def test_a_tenth_a_third_and_all(trials: list[TrialRecord]) -> None:
     assert said.startswith("4 device hours were used. Best val/dice after a tenth (0.4 h): none")
     assert "a third (1.33 h): 0.5000 by trial 0; all (4 h): 0.9000 by trial 1." in said
     assert "4 of 8 device hours" in (said := cost_sentence(trials, 8.0))
-    assert "a third (2.67 h): 0.6000 by trial 0" in said
+    assert "a third (2.67 h): 0.6000 by trial 0; all (4 h): 0.9000 by trial 1." in said
+    unused = cost_sentence(trials, 30.0)  # of which a third is 10 hours
+    assert "after a tenth (3 h): 0.6000 by trial 0; all (4 h): 0.9000" in unused
     assert cost_sentence([], None) == ""
 
 

@@ -16,7 +16,7 @@ from unet3d.sweep.report.parameters import LeftOut
 from unet3d.sweep.report.plots import plain
 from unet3d.sweep.sweep_folder import TrialRecord, at_top_rung
 
-SHARES = ((0.1, "a tenth"), (1 / 3, "a third"), (1.0, "all"))
+SHARES = ((0.1, "a tenth"), (1 / 3, "a third"))
 ENERGY = "perf/energy_kwh"  # of a trial up to its epoch
 NAMED = 12  # points of the front that are named in the picture
 
@@ -59,14 +59,14 @@ def total_hours(trials: Sequence[TrialRecord]) -> float:
 
 
 def best_of_shares(trials: Sequence[TrialRecord], budget: float | None) -> list[str]:
-    """What a tenth, a third and all of the budget have given, a phrase each.
+    """What a tenth and a third of the budget, if used, and all so far have given, a phrase each.
 
     budget: device hours; None: what the sweep has taken.
     """
     reached, spent = progress(trials), total_hours(trials)
+    parts = [(share * (budget or spent), words) for share, words in SHARES]
     phrases = []
-    for share, words in SHARES:
-        hours = share * (budget or spent)
+    for hours, words in [*(part for part in parts if part[0] < spent), (spent, "all")]:
         before = [one for one in reached if one.hours <= hours * (1 + 1e-9)]
         if before:
             best = before[-1]

@@ -26,9 +26,10 @@ def memory_sentence(trials: Sequence[TrialRecord]) -> str:
         return ""
     predictions, peaks = [one[0] for one in both], [one[1] for one in both]
     predicted, measured, number = max(both, key=lambda one: one[1] / one[0])
+    times = measured / predicted
     return (
         f"Memory of a step was predicted as {_range(predictions)} GB; the measured peaks are "
-        f"{_range(peaks)} GB, at the most {measured / predicted:.2g} times the prediction "
+        f"{_range(peaks)} GB, at the most {f'{times:.0f}' if times >= 10 else f'{times:.2g}'} times the prediction "
         f"(trial {number}). Without a GPU a peak is of all that the training adds to its process."
     )
 
