@@ -137,7 +137,7 @@ def plot_cost(results: Sequence[TrialRecord], path: Path, budget: float | None =
     steps += [Reached(spent, one.dice, one.trial) for one in steps[-1:]]
     hours, best = [one.hours for one in steps], [one.dice for one in steps]
     right.step(hours, best, where="post", color="tab:blue")
-    for share, words in SHARES:
+    for share, words in (*SHARES, (1.0, "all")):
         at = share * (budget or spent)
         right.axvline(at, color="0.6", linestyle=":", linewidth=1)
         right.annotate(

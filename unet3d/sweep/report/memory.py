@@ -26,10 +26,11 @@ def memory_sentence(trials: Sequence[TrialRecord]) -> str:
         return ""
     predictions, peaks = [one[0] for one in both], [one[1] for one in both]
     predicted, measured, number = max(both, key=lambda one: one[1] / one[0])
-    times = measured / predicted
+    factor = measured / predicted
+    times = f"{factor:.0f}" if factor >= 10 else f"{factor:.2g}"
     return (
         f"Memory of a step was predicted as {_range(predictions)} GB; the measured peaks are "
-        f"{_range(peaks)} GB, at the most {f'{times:.0f}' if times >= 10 else f'{times:.2g}'} times the prediction "
+        f"{_range(peaks)} GB, at the most {times} times the prediction "
         f"(trial {number}). Without a GPU a peak is of all that the training adds to its process."
     )
 
