@@ -6,7 +6,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from unet3d.sweep.growth import grow
+from unet3d.planning import grow
 
 if __name__ == "__main__":
     grow.MARGIN, grow.ASSUMED_SECONDS = 0.0, 0.0

@@ -17,7 +17,7 @@ from mlflow.entities import Run
 from tests.e2e.commands import run, start, train, wait_for
 from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord
 
-EPOCHS = 12
+EPOCHS = 16
 EAGER = "tests/e2e/eager_sweep.py"
 SMALL = (
     *("experiment=smoke", "validation.overlap=0", "tracking.system_metrics=false"),

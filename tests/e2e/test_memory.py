@@ -103,9 +103,9 @@ def test_accumulation_saves_memory(tmp_path: Path) -> None:
     for parts in (1, 4):
         ((_, peak),) = measure(
             tmp_path,
-            *("data.phantom.shape=[56,56,56]", "data.patch=[48,48,48]", "batch_size=8"),
+            *("data.phantom.shape=[72,72,72]", "data.patch=[60,60,60]", "batch_size=8"),
             *("epochs=1", "steps_per_epoch=2", f"accumulate={parts}", "augment=none"),
             *("model.filters=8", "model.depth=2", "data.prefetch=1", "validation.cases=1"),
         )
         peaks.append(peak)
-    assert peaks[1] < peaks[0] - 220_000, peaks
+    assert peaks[1] < peaks[0] - 400_000, peaks

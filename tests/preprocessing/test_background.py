@@ -16,7 +16,7 @@ from unet3d.preprocessing.background import (
     foreground_box,
 )
 from unet3d.preprocessing.case import standard_image
-from unet3d.viewer.case import _grey
+from unet3d.viewer.case import _grey, _usual_window
 
 SHAPE = (24, 26, 20)
 BODY = (slice(4, 20), slice(4, 22), slice(3, 17))
@@ -123,5 +123,6 @@ def test_no_background_keeps_the_whole_box():
 def test_tiny_values_are_grey_not_black():
     """`view` scales by the range of the values, however small."""
     values = np.linspace(1e-60, 2e-60, 64).reshape(4, 4, 4)
-    grey = _grey(values, np.ones(values.shape, bool), None)
+    inside = np.ones(values.shape, bool)
+    grey = _grey(values, inside, _usual_window(values, inside))
     assert grey.min() == 0 and grey.max() == 255

@@ -30,6 +30,7 @@ class RunningTrial:
     twins: list[Trial] = field(default_factory=list)
     epochs_before: int = 0  # that it had finished when this attempt began
     metrics: list[dict[str, float]] = field(default_factory=list)  # of this attempt's epochs
+    free_since: int | None = None  # of these, before the first that began beside free slots
     run_id: str = ""  # of this attempt's first epoch on
     slots: int = 1
     wanted: int | None = None  # slots with which it shall go on after its epoch
@@ -39,4 +40,4 @@ class RunningTrial:
 
     def begin_again(self) -> None:
         """Forget what belonged to the attempt that has ended."""
-        self.slots, self.wanted, self.metrics = 1, None, []
+        self.slots, self.wanted, self.metrics, self.free_since = 1, None, [], None

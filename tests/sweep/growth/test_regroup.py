@@ -97,7 +97,7 @@ class Situation:
             grow,
         )
         self.folder.job(trial).path.mkdir(parents=True)
-        self.running = RunningTrial(trial, last_epoch=2, metrics=[EPOCH, EPOCH])
+        self.running = RunningTrial(trial, last_epoch=2, metrics=[EPOCH, EPOCH], free_since=1)
 
     def look(self, waiting: int = 0) -> bool:
         """Whether the trial shall stop at the end of its epoch."""
@@ -111,6 +111,22 @@ def test_a_request_is_withdrawn_when_a_trial_comes_back(tmp_path: Path) -> None:
     assert now.look() and now.running.wanted == 4
     assert now.look()
     assert not now.look(waiting=1) and now.running.wanted is None
+    assert not now.look()
+    now.running.metrics += [EPOCH, EPOCH]
+    assert now.look()
+
+
+def test_the_pace_is_that_beside_free_slots(tmp_path: Path) -> None:
+    """On CPUs: where the trial is fast enough once it has them to itself, it stays as it is."""
+    now = Situation(tmp_path, "model.norm=group")
+    now.running.free_since, now.pool.start_seconds = None, 300.0
+    assert not now.look() and now.running.free_since == 3
+    now.running.metrics += [EPOCH]  # began while the other trial was still there
+    assert not now.look()
+    fast = EPOCH | {"perf/step_s": 6.0, "perf/step_ms": 60.0}
+    now.running.metrics += [fast]
+    assert not now.look()
+    now.running.metrics[-1] = EPOCH
     assert now.look()
 
 

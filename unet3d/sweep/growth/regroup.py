@@ -88,6 +88,11 @@ def ask_to_regroup(
             one.wanted = None
             folder.job(one.trial).withdraw_regroup()
     free = pool.capacity - sum(one.wanted or one.slots for one in trials)
+    for one in trials:
+        if free <= 0 or waiting:
+            one.free_since = None
+        elif one.free_since is None:
+            one.free_since = len(one.metrics) + 1  # the epoch that it is in has seen both
     running = {one.trial.number: one for one in trials if one.wanted is None and not one.pruned}
     growing = {number: _growing(one, pool) for number, one in running.items()}
     fixed = _fixed(grow, running.values())
@@ -118,8 +123,13 @@ def _fixed(grow: str, trials: Iterable[RunningTrial]) -> dict[int, str]:
 def _growing(one: RunningTrial, pool: WorkerPool) -> GrowingTrial:
     """What decides about a trial: how many slots it may have, and what was measured of it."""
     config, resources = one.trial.config, pool.resources
+    epochs = one.metrics
+    if not resources.gpus and one.free_since is not None:
+        # Cores beside idle ones are faster: by epochs beside busy ones, growing would gain more.
+        beside_free = epochs[max(1, one.free_since) :]
+        epochs = [*epochs[:1], *beside_free] if beside_free else []
     pace = measured_pace(
-        one.metrics, one.slots, _validated_cases(one, config), resources.workers_per_trial
+        epochs, one.slots, _validated_cases(one, config), resources.workers_per_trial
     )
     sizes = possible_slots(config, resources, pool.capacity)
     return GrowingTrial(
