@@ -19,7 +19,7 @@ from unet3d.run_folder import RunFolder, run_folder
 from unet3d.sampling.find_split import recorded_split
 from unet3d.sampling.split import Split, make_split
 from unet3d.sampling.split_record import read_record
-from unet3d.sweep.run import _make_stores
+from unet3d.sweep.stores import make_stores
 from unet3d.sweep.sweep_folder import sweep_folder
 from unet3d.sweep.trial import Trial
 from unet3d.training.resume import resumed_config
@@ -211,7 +211,7 @@ def test_a_sweep_that_goes_on_compares_trials_on_the_same_cases(
 
     def go_on(cases: int, *overrides: str) -> None:
         write_dataset(folder / "raw", cases=cases)
-        _make_stores([Trial(0, (), {}, settings(folder, *overrides))], sweep)
+        make_stores([Trial(0, (), {}, settings(folder, *overrides))], sweep)
 
     go_on(6)
     go_on(6)

@@ -50,7 +50,7 @@ def test_what_cannot_be_read_is_not_recorded(
     monkeypatch.setattr(energy, "_said", set())
     write_zone(tmp_path, "intel-rapl:0", "package-0", 1)
     write_zone(tmp_path, "intel-rapl:1", "package-1", 1).unlink()
-    with caplog.at_level("DEBUG"):
+    with caplog.at_level("DEBUG", logger=energy.log.name):
         assert rapl_counters(tmp_path) == [] and rapl_counters(tmp_path) == []
     assert caplog.text.count("that of the processors cannot be read") == 1
     assert rapl_counters(tmp_path / "nothing") == [] and EnergyMeter([]).metrics() == {}

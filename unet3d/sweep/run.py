@@ -7,7 +7,6 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +21,14 @@ from unet3d.distributed.gpus import check_gpus
 from unet3d.distributed.run_state import FAILED, KILLED, RUNNING, read_state
 from unet3d.distributed.stop import StopRequest, stop_requests
 from unet3d.distributed.writer import FORMER_SECONDS, end_for
-from unet3d.errors import DataError, RunError, RunStopped
+from unet3d.errors import DataError, RunError
 from unet3d.logs import log_to_console
 from unet3d.run_folder import run_folder
-from unet3d.sampling.split_record import ACCEPT, differences
 from unet3d.sweep.budget import Budget, check_deadline, make_budget
 from unet3d.sweep.configuration_runs import ConfigurationRuns
 from unet3d.sweep.configurations import repeats
-from unet3d.sweep.forecast.forecast import comparison, simulated_sweep
+from unet3d.sweep.finish import finish
+from unet3d.sweep.forecast.forecast import simulated_sweep
 from unet3d.sweep.forecast.known_timing import newest_runs, timing_of_runs
 from unet3d.sweep.forecast.process import forecast_of, start_forecast
 from unet3d.sweep.forecast.trial_costs import (
@@ -46,9 +45,9 @@ from unet3d.sweep.running import Sweep
 from unet3d.sweep.runs import close_trials
 from unet3d.sweep.scheduler import run_trials
 from unet3d.sweep.search.search import Search
+from unet3d.sweep.stores import make_stores
 from unet3d.sweep.sweep_folder import SweepFolder, sweep_folder
 from unet3d.sweep.trial import Trial, TrialResult
-from unet3d.sweep.ui import compare_hint
 from unet3d.sweep.worker_pool import WorkerPool
 from unet3d.tracking.connection import record_or_warn
 from unet3d.tracking.run import end_run
@@ -80,7 +79,7 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
             stack.enter_context(folder.held(FORMER_SECONDS if config.resume == AUTO else 0.0))
             if not config.sweep.racing:
                 folder.race.unlink(missing_ok=True)
-            _make_stores([*plan.trials, *plan.later], folder)
+            make_stores([*plan.trials, *plan.later], folder)
             search = plan.make_search(folder)
         local = stack.enter_context(ray_cluster(config, "the trials run here", **plan.ray_init))
         if config.parallel.name == AUTO:
@@ -131,7 +130,7 @@ def run_sweep(plan: SweepPlan) -> dict[int, TrialResult]:
             raise
         if forecast is not None and not stop.asked:
             forecast.wait()
-        _finish(plan, folder, record, groups, stop, results, budget)
+        finish(plan, folder, record, groups, stop, results, budget)
         return results
 
 
@@ -246,36 +245,6 @@ def _groups(
     return ConfigurationRuns(record, folder.configurations)
 
 
-def _make_stores(trials: Sequence[Trial], folder: SweepFolder) -> None:
-    """Preprocess once, before the trials; errors in data or patches show here.
-
-    Raises DataError where the data are not those of the sweep's first command: trials are
-    compared by their results on the same cases.
-    """
-    from unet3d.training.setup import make_data
-
-    seen: list[Any] = []
-    for trial in trials:
-        config = trial.config
-        needs = (config.data, config.augment, config.batch_size, config.model.depth)
-        if needs not in seen:
-            seen.append(needs)
-            _check_inputs(config, folder, make_data(config)[0].inputs)
-
-
-def _check_inputs(config: Config, folder: SweepFolder, inputs: Mapping[str, str]) -> None:
-    root = str(Path(config.data.root).resolve())
-    before = folder.inputs(root)
-    if before is not None and before != inputs and config.data.changed != "accept":
-        differ = differences(before, inputs, {*before, *inputs})
-        raise DataError(
-            f"data.root: {config.data.root} is not as it was when sweep {folder.path.name} began: "
-            f"{differ}, so that its trials would not compare; choose another sweep.name, put back "
-            f"what it was, or type {ACCEPT}"
-        )
-    folder.keep_inputs(root, inputs)
-
-
 def _announce(plan: SweepPlan, resources: TrialResources, machines: int) -> None:
     trials, at_once = plan.total, min(resources.at_once, plan.total)
     log.info(
@@ -313,67 +282,3 @@ def _tags(plan: SweepPlan) -> dict[str, str]:
 def _command() -> str:
     """What the user typed."""
     return shlex.join([*program("sweep"), *sys.argv[1:]])
-
-
-def _finish(
-    plan: SweepPlan,
-    folder: SweepFolder,
-    record: SweepRecord | None,
-    groups: ConfigurationRuns | None,
-    stop: StopRequest,
-    results: dict[int, TrialResult],
-    budget: Budget | None,
-) -> None:
-    """Print the table, write the report, close the parent run; raises RunStopped as run_sweep."""
-    from unet3d.sweep.report.configuration_table import markdown, print_verdict
-    from unet3d.sweep.report.cost import cost_sentence
-    from unet3d.sweep.report.front import front_sentence
-    from unet3d.sweep.report.memory import memory_sentence
-    from unet3d.sweep.report.report import verdict_of, write_report
-    from unet3d.sweep.report.results import counted, note, print_results, read_results
-
-    records = read_results(folder)
-    print_results(records)
-    found = verdict_of(folder, plan.config.output_dir)
-    if found is not None:
-        print_verdict(found)
-    counts = counted(results.values())
-    report = write_report(folder, plan.config.output_dir)
-    cost = cost_sentence(records, plan.config.sweep.budget)
-    front = front_sentence(records, plan.config.sweep.minimize)
-    for line in (comparison(folder), cost, memory_sentence(records), front):
-        if line:
-            log.info("%s", line)
-    log.info("report: %s", report)
-    if record is not None:
-        log.info("compare: %s", compare_hint(plan.config, folder, record.experiment))
-    status = "KILLED" if stop.asked else "FAILED" if counts.get("failed") else "FINISHED"
-    if record is not None:
-        best = records[0].result.best if records else None
-        metrics = {f"sweep/{state}": float(count) for state, count in counts.items()}
-        if best is not None:
-            metrics["sweep/best_val_dice"] = best
-        record_or_warn(record.log_folder, report.parent)
-        if groups is not None:
-            groups.close(found)
-        lines = markdown(found) if found else []
-        tags = {"mlflow.note.content": note(records, record.experiment, lines)}
-        if found is not None:
-            tags["sweep.answer"] = found.answer[:5000]
-        if front:
-            tags["sweep.front"] = front[:5000]
-        if budget is not None and budget.reason:
-            tags["sweep.ended"] = budget.reason
-        record_or_warn(record.close, status, tags, metrics)
-    summary = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none had started"
-    if status == "KILLED":
-        raise RunStopped(f"stopped: {summary}; the same command resumes the sweep", stop.exit_code)
-    if status == "FAILED":
-        raise RunStopped(f"{summary}; the same command tries the failed ones again", 1)
-    if budget is not None and budget.reason:
-        name = f"sweep.name={plan.name}"
-        left = plan.total - len(results)
-        summary += f", {left} not begun" if left > 0 else ""
-        log.info("%s: %s; the same command with %s and more goes on", budget.reason, summary, name)
-        return
-    log.info("all over: %s", summary)
