@@ -51,21 +51,26 @@ def main() -> None:
 def forecast_step(count: int, seen: Mapping[int, Mapping[str, float]], limit: int) -> float:
     """Seconds of a step at `limit`, by the model of time fitted to what was `seen` at others."""
     fits = {at: fit_at(count, found) for at, found in seen.items()}
+    cost, placement = cost_of(seen[min(seen)]), Placement(count, count)
+    return at_bandwidth(fits, cost, placement, limit).step_seconds(cost, placement)
+
+
+def at_bandwidth(
+    fits: Mapping[int, Timing], cost: RunCost, placement: Placement, limit: int
+) -> Timing:
+    """The model of time at `limit` Mbit/s (0: none), from those fitted at two others."""
     (slow, fast) = sorted(fits)
-    cost = cost_of(seen[slow])
-    placement = Placement(count, count)
-    # A link's bandwidth is known, what an exchange takes beside it is not: two points tell both.
+    # A link's bandwidth is known, what an exchange takes beside it is not: two points show both.
     exchange = {at: timing.reduce_seconds(cost, placement) for at, timing in fits.items()}
-    passed = 2 * (count - 1) / count * cost.gradient_bytes
+    n = placement.devices
+    passed = 2 * (n - 1) / n * cost.gradient_bytes
     a_mbit = (exchange[slow] - exchange[fast]) / (1 / slow - 1 / fast)  # seconds at 1 Mbit/s
     fixed = max(0.0, exchange[fast] - a_mbit / fast)
-    fitted = fits[slow]
-    asked = replace(
-        fitted,
-        far_latency=fixed / (2 * (count - 1)),
+    return replace(
+        fits[slow],
+        far_latency=fixed / (2 * (n - 1)),
         far_bandwidth=passed / (a_mbit / limit) if limit else 0.0,
     )
-    return asked.step_seconds(cost, placement)
 
 
 def fit_at(count: int, found: Mapping[str, float]) -> Timing:

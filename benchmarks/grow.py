@@ -31,14 +31,15 @@ def main() -> None:
     parser.add_argument("--short", default="1", help="epochs of the others")
     parser.add_argument("--steps", type=int, default=12, help="of an epoch")
     parser.add_argument("--grow", default="auto", choices=("auto", "always"))
+    parser.add_argument("overrides", nargs="*", help="of all trials, such as a larger patch")
     arguments = parser.parse_args()
-    steps = f"steps_per_epoch={arguments.steps}"
-    grid = (f"epochs={arguments.epochs},{arguments.short}", steps)
+    own = (f"steps_per_epoch={arguments.steps}", *arguments.overrides)
+    grid = (f"epochs={arguments.epochs},{arguments.short}", *own)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run(folder, "sweep.py", "-m", "lr=1e-3,2e-3", "epochs=2", steps, "sweep.name=fit", *QUIET)
+        run(folder, "sweep.py", "-m", "lr=1e-3,2e-3", "epochs=2", *own, "sweep.name=fit", *QUIET)
         group = ("parallel=data", "nodes=2", "parallel.cpus_per_node=1")
-        run(folder, "train.py", *group, "epochs=2", steps)
+        run(folder, "train.py", *group, "epochs=2", *own)
         kinds = ("off", arguments.grow)
         forecast = {grow: forecast_seconds(folder, grow, *grid) for grow in kinds}
         walls, curves = {}, {}

@@ -57,6 +57,8 @@ def autoscaled(
     from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
     port = free_port()
+    # As the provider names its head; by another name the autoscaler would start heads without end.
+    head_type = "ray.head.default"
     provider = {
         "type": "fake_multinode",
         "gcs_address": f"127.0.0.1:{port}",
@@ -74,9 +76,9 @@ def autoscaled(
         "idle_timeout_minutes": 0.1,
         "upscaling_speed": 100.0,
         "provider": provider,
-        "head_node_type": "head",
+        "head_node_type": head_type,
         "available_node_types": {
-            "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            head_type: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
             "node": {**node, "min_workers": 0, "max_workers": most},
         },
         **{name: [] for name in (*lists, "cluster_synced_files", "rsync_exclude", "rsync_filter")},

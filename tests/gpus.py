@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.commands import REPOSITORY
+from tests import REPOSITORY
 from unet3d import machine
 
 BUILD = {

@@ -38,20 +38,21 @@ def write_nnunet(
 ) -> Path:
     """Version 2's layout: imagesTr/case_0_0000.nii.gz, ..., labelsTr/case_0.nii.gz."""
     root.mkdir(parents=True, exist_ok=True)
-    write = save if ending == ".nii.gz" else save_itk
-    for index in range(cases):
-        image, label = volumes(index)
-        for channel in range(image.shape[3]):
-            path = root / "imagesTr" / f"case_{index}_{channel:04d}{ending}"
-            write(path, image[..., channel], affine)
-        write(root / "labelsTr" / f"case_{index}{ending}", label, affine)
     content = {
         "channel_names": {str(index): name for index, name in enumerate(CHANNELS)},
         "labels": {"background": 0, "edema": 1, "core": 2},
         "numTraining": cases,
         "file_ending": ending,
+        **description,
     }
-    (root / "dataset.json").write_text(json.dumps({**content, **description}))
+    (root / "dataset.json").write_text(json.dumps(content))
+    write = save if ending == ".nii.gz" else save_itk
+    for index in range(cases):
+        image, label = volumes(index)
+        for channel in range(len(content["channel_names"])):
+            path = root / "imagesTr" / f"case_{index}_{channel:04d}{ending}"
+            write(path, image[..., channel], affine)
+        write(root / "labelsTr" / f"case_{index}{ending}", label, affine)
     return root
 
 

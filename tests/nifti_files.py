@@ -9,9 +9,10 @@ from typing import Any
 import nibabel
 import numpy as np
 
+from tests import REPOSITORY
 from unet3d.config.schema import DataConfig
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "BraTS2013mini"
+REAL = REPOSITORY.parent / "shared" / "data" / "BraTS2013mini"
 LPS = np.diag([-1.0, -1.0, 2.0, 1.0])
 
 

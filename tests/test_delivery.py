@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import REPOSITORY
 from unet3d.cli import COMMANDS
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((REPOSITORY / ".github").rglob("*.yml"))
 DOCKERFILES = [REPOSITORY / "Dockerfile", REPOSITORY / "examples" / "mlflow.Dockerfile"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests import REPOSITORY
+
 ROW = re.compile(r"^\| ([\w.-]+) \| (?:`\[(\w+)\]`: )?(.+) \| (.+) \| (.+) \|$", re.MULTILINE)
 
 

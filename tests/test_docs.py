@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import REPOSITORY
 from unet3d.cli import COMMANDS
 from unet3d.config.command_line import prepare_overrides
 from unet3d.config.compose import compose_config, from_overrides
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
 FOLDERS = "unet3d|hydra_plugins|conf|docs|tests|benchmarks|examples"

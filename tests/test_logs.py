@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from unet3d import logs
 from unet3d.logs import collect_lines, log_to_console, log_to_file, quiet_start
+from unet3d.progress_bars import StepBar
 
 log = logging.getLogger("unet3d.some.module")
 
@@ -92,3 +96,32 @@ def test_a_quiet_start_gives_stderr_back(capfd: pytest.CaptureFixture[str]) -> N
             os.write(2, b"hidden\n")
         os.write(2, b"shown\n")
     assert capfd.readouterr().err == "shown\nshown\n"
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_line_beside_a_bar_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nodes above 1 the bar is drawn all along; a log line stands above it, not behind it."""
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    log_to_console()
+    with StepBar(Console(file=terminal, force_terminal=True, width=80)) as bar:
+        bar.show("epoch 1/2", 3, 4)
+        bar.progress.refresh()
+        logging.getLogger("unet3d.test").warning("worker 1 was lost [soon]")
+    written = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+    (line,) = [one for one in written.split("\n") if "was lost" in one]
+    assert re.fullmatch(r"[0-9:]{8} worker 1 was lost \[soon\]", line.split("\r")[-1].rstrip())
+
+
+def test_a_file_gets_the_lines_while_a_bar_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`train.py > log` with a bar on the terminal of stderr: the log has them all."""
+    file, terminal = io.StringIO(), _Terminal()
+    monkeypatch.setattr(sys, "stdout", file)
+    log_to_console()
+    with StepBar(Console(file=terminal, force_terminal=True, width=80)):
+        logging.getLogger("unet3d.test").warning("worker 1 was lost")
+    assert "worker 1 was lost" in file.getvalue() and "was lost" not in terminal.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,41 @@ def test_cores_follow_a_cpuset() -> None:
     finally:
         os.sched_setaffinity(0, before)
     assert machine.cores() == len(before)
+
+
+@pytest.mark.parametrize(
+    ("info", "computes"),
+    [
+        ("processor : 0\nflags : fpu sse2 avx2 fma\n", False),
+        ("processor : 0\nflags : fpu sse2 avx2 fma avx512f avx512bw\n", True),
+        ("processor : 0\nFeatures : fp asimd bf16\n", True),
+        ("a system that says nothing\n", True),
+    ],
+)
+def test_which_cpus_compute_bfloat16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, info: str, computes: bool
+) -> None:
+    """An x86 CPU needs AVX-512 for it; of others nothing bad is claimed."""
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    assert machine.computes_bfloat16()  # there is no such file
+    (tmp_path / "cpuinfo").write_text(info)
+    assert machine.computes_bfloat16() is computes
+
+
+@pytest.mark.parametrize(("before", "uses"), [(None, "True"), ("0", "False")])
+def test_tensorflow_uses_onednn_on_every_cpu(before: str | None, uses: str) -> None:
+    """Left to itself TensorFlow does so only where there is AVX-512; a user's own word counts."""
+    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    if before is not None:
+        environment["TF_ENABLE_ONEDNN_OPTS"] = before
+    ask = (
+        "import unet3d.models\nfrom tensorflow.python.util import _pywrap_util_port\n"
+        "print(_pywrap_util_port.IsMklEnabled())"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split()[-1] == uses
 
 
 def test_memory_is_the_lowest_limit_of_the_control_groups(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests import REPOSITORY
 from unet3d.run_folder import RunFolder, run_folder
 
 
@@ -30,7 +31,7 @@ def test_names_on_disk_stay() -> None:
 
 def test_file_names_have_one_owner() -> None:
     """No other file of the package spells them, or a change of one would go unnoticed."""
-    package = Path(__file__).parents[1] / "unet3d"
+    package = REPOSITORY / "unet3d"
     literals = ('"config.yaml"', '"train.log"', '"checkpoints"', "best.weights.h5", "last.npz")
     owners = {"run_folder.py"}
     found = [

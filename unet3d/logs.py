@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 ROOT = logging.getLogger("unet3d")
 
@@ -17,8 +18,8 @@ def log_to_console() -> None:
     """Send the project's log lines to stdout, one short line each; safe to call twice."""
     ROOT.setLevel(logging.INFO)
     ROOT.propagate = False
-    if not any(type(handler) is logging.StreamHandler for handler in ROOT.handlers):
-        handler = logging.StreamHandler(sys.stdout)
+    if not any(isinstance(handler, _Console) for handler in ROOT.handlers):
+        handler = _Console(sys.stdout)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
         ROOT.addHandler(handler)
 
@@ -35,6 +36,22 @@ def log_to_file(path: Path) -> Iterator[None]:
         ROOT.removeHandler(handler)
         with suppress(OSError):
             handler.close()
+
+
+class _Console(logging.StreamHandler[TextIO]):
+    """While a bar is drawn, lines go above it: through what Rich has put in sys.stdout's place.
+
+    A file or a pipe gets them itself, whatever is drawn on the terminal of stderr.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self.stream.isatty() or sys.stdout is self.stream:
+            super().emit(record)
+            return
+        try:
+            sys.stdout.write(self.format(record) + self.terminator)
+        except Exception:
+            self.handleError(record)
 
 
 class _RunLog(logging.FileHandler):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import psutil
 
 CGROUPS = Path("/sys/fs/cgroup")  # where Linux keeps the limits of containers and Slurm jobs
+CPU_INFO = Path("/proc/cpuinfo")
 PCI = Path("/sys/bus/pci/devices")
 NVIDIA, DISPLAY = "0x10de", "0x03"  # vendor, and beginning of a class, in PCI's words
 NVIDIA_VERSION = Path("/sys/module/nvidia/version")
@@ -30,6 +31,25 @@ def collect_rarely() -> None:
 def cores() -> int:
     """CPU cores that this process may use, which a cpuset or a job may limit."""
     return len(os.sched_getaffinity(0))
+
+
+def cpu_features() -> frozenset[str]:
+    """Instruction sets of this machine's CPUs, as Linux names them; empty where it does not say."""
+    with contextlib.suppress(OSError):
+        for line in CPU_INFO.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in ("flags", "Features"):  # x86, ARM
+                return frozenset(value.split())
+    return frozenset()
+
+
+def computes_bfloat16() -> bool:
+    """Whether oneDNN has bfloat16 convolutions for this CPU; an x86 one needs AVX-512 for them.
+
+    True where the system does not say. Without them a step takes ten times as long or more.
+    """
+    features = cpu_features()
+    return not features or "avx512f" in features or "sse2" not in features
 
 
 def machine_memory() -> float:

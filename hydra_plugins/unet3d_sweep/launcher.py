@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra_plugins.hydra_ray_launcher.ray_launcher import RayLauncher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from hydra_plugins.unet3d_sweep.composer import Composer
+
 if TYPE_CHECKING:
     from unet3d.config.schema import SweepConfig, SweepRunConfig
+    from unet3d.sweep.search.population import Step
     from unet3d.sweep.search.race import RaceSearch
     from unet3d.sweep.sweep_folder import SweepFolder
     from unet3d.sweep.trial import Trial
@@ -24,21 +28,33 @@ class RayTrialLauncher(RayLauncher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the trials; those that an earlier sweep of the name has finished do not run again."""
+        from unet3d.config.compose import training_settings
         from unet3d.sweep.configurations import SEED, repeated
         from unet3d.sweep.plan import SweepPlan
         from unet3d.sweep.run import run_sweep
         from unet3d.sweep.search.halving import HalvingSearch
-        from unet3d.sweep.search.rules import check_fidelity_key, check_race, check_search
-        from unet3d.sweep.search.search import GridSearch, Search, longest_first
+        from unet3d.sweep.search.population import PopulationSearch
+        from unet3d.sweep.search.rules import (
+            check_fidelity_key,
+            check_population,
+            check_population_keys,
+            check_race,
+            check_search,
+        )
+        from unet3d.sweep.search.search import GridSearch, Search, longest_first, search_words
         from unet3d.sweep.trial import Trial, make_name, split_override, swept_keys
 
         composed = self.compose(job_overrides[0])
         settings = composed.sweep
         check_race(settings)
         configurations = job_overrides
+        interval = settings.perturbation_interval
+        if interval is not None:
+            check_population_keys(typed_keys(job_overrides))
+            job_overrides = [[*own, f"stop_after={interval}"] for own in configurations]
         if (key := settings.fidelity) is not None:
             check_search(settings, composed.epochs, configurations=len(job_overrides))
-            check_fidelity_key(key, plain(composed), typed_keys(job_overrides))
+            check_fidelity_key(key, training_settings(composed), typed_keys(job_overrides))
             job_overrides = [at_rung(own, settings, 0) for own in configurations]
         all_overrides = repeated(job_overrides, settings)
         lists = [filter_overrides(list(overrides)) for overrides in all_overrides]
@@ -52,7 +68,9 @@ class RayTrialLauncher(RayLauncher):
 
         def make_trial(number: int, overrides: Sequence[str], config: SweepRunConfig) -> Trial:
             own = {k: v for k, v in map(split_override, overrides) if k in swept}
-            return Trial(number, tuple(overrides), own, plain(config), own_folder(self.config))
+            return Trial(
+                number, tuple(overrides), own, training_settings(config), own_folder(self.config)
+            )
 
         trials = [
             make_trial(number, overrides, config)
@@ -60,6 +78,10 @@ class RayTrialLauncher(RayLauncher):
                 zip(lists, configs, strict=True), start=initial_job_idx
             )
         ]
+
+        members = [trial.swept for trial in trials]
+        if interval is not None:
+            check_population(settings, configs[0].epochs, configs[0].val_every, members)
 
         def trial_at(at: int, rung: int) -> Trial:
             if rung == 0:
@@ -73,7 +95,24 @@ class RayTrialLauncher(RayLauncher):
 
         later = range(1, len(settings.rungs)) if key is not None else ()
 
+        def trial_of_step(step: Step, end: int) -> Trial:
+            if not step.run:
+                return trials[step.member]
+            own = continued(lists[step.member], step, end)
+            return dataclasses.replace(
+                make_trial(step.trial, own, self.compose(own)), rung=step.generation
+            )
+
         def make_search(folder: SweepFolder) -> Search:
+            if interval is not None:
+                return PopulationSearch(
+                    members,
+                    trial_of_step,
+                    configs[0].epochs,
+                    settings,
+                    folder.lineage,
+                    initial_job_idx,
+                )
             if settings.racing:
                 return self.race(job_overrides, settings, trials, make_trial, folder)
             if key is not None:
@@ -83,14 +122,15 @@ class RayTrialLauncher(RayLauncher):
             return GridSearch(longest_first(trials), config.sweep)
 
         config = configs[0]
-        name = config.sweep.name or make_name(swept, " ".join(sorted(t.key for t in trials)))
+        all_keys = " ".join(sorted(trial.key for trial in trials))
+        name = config.sweep.name or make_name(swept, all_keys, search_words(config.sweep))
         results = run_sweep(
             SweepPlan(
                 config=config,
                 name=name,
                 swept=swept,
                 trials=trials,
-                total=self.total(len(trials), settings),
+                total=self.total(len(trials), configs[0]),
                 later=[trial_at(0, rung) for rung in later],
                 make_search=make_search,
                 **self.ray_settings(),
@@ -106,10 +146,14 @@ class RayTrialLauncher(RayLauncher):
         ]
 
     @staticmethod
-    def total(trials: int, settings: SweepConfig) -> int:
-        """Trials in all; trials: of the first rung of a successive halving, or of the grid."""
+    def total(trials: int, config: SweepRunConfig) -> int:
+        """Trials in all; trials: of the first rung or generation, or of the grid."""
         from unet3d.sweep.search.halving import rung_sizes
+        from unet3d.sweep.search.population import generations
 
+        settings = config.sweep
+        if settings.perturbation_interval is not None:
+            return trials * generations(config.epochs, settings.perturbation_interval)
         if settings.fidelity is None:
             return trials
         return sum(rung_sizes(trials, len(settings.rungs), settings.reduction_factor))
@@ -142,10 +186,11 @@ class RayTrialLauncher(RayLauncher):
 
     def compose(self, overrides: Sequence[str]) -> SweepRunConfig:
         """The typed settings of one trial. Raises ConfigError, as train.py does."""
-        from unet3d.config.compose import to_config
-        from unet3d.config.composed_plans import with_composed_plans
-        from unet3d.config.schema import SweepRunConfig
+        return self.composer.compose(overrides)
 
+    @cached_property
+    def composer(self) -> Composer:
+        """Of Hydra's loader for this command."""
         assert self.hydra_context is not None and self.config is not None
         loader, master = self.hydra_context.config_loader, self.config
 
@@ -156,11 +201,7 @@ class RayTrialLauncher(RayLauncher):
                 del composed["hydra"]
             return composed
 
-        own = list(overrides)
-        name = master.hydra.job.config_name
-        config = to_config(with_composed_plans(compose(own), name, own, loader, compose))
-        assert isinstance(config, SweepRunConfig)
-        return config
+        return Composer(loader, master.hydra.job.config_name, compose)
 
     def ray_settings(self) -> dict[str, Any]:
         """hydra.launcher.ray.init and .remote."""
@@ -178,6 +219,16 @@ def at_rung(own: Sequence[str], settings: SweepConfig, rung: int) -> list[str]:
     return [*own, f"{settings.fidelity}={as_typed(settings.rungs[rung])}"]
 
 
+def continued(own: Sequence[str], step: Step, end: int) -> list[str]:
+    """The overrides of a member of a population in a later generation."""
+    from unet3d.sweep.trial import override_key
+
+    replaced = (*step.values, "stop_after")
+    kept = [one for one in own if override_key(one) not in replaced]
+    changed = [f"{key}={value}" for key, value in step.values.items()]
+    return [*kept, *changed, f"stop_after={end}", f"continue_from={step.run}"]
+
+
 def typed_keys(overrides: Sequence[Sequence[str]]) -> set[str]:
     """The keys that any of the lists sets."""
     from unet3d.sweep.trial import override_key
@@ -190,11 +241,3 @@ def own_folder(config: DictConfig | None) -> str:
     assert config is not None
     sources = config.hydra.runtime.config_sources
     return next((source.path for source in sources if source.provider == "command-line"), "")
-
-
-def plain(config: SweepRunConfig) -> Any:
-    """The settings of the training alone."""
-    from unet3d.config.schema import Config
-
-    names = [field.name for field in dataclasses.fields(Config)]
-    return Config(**{name: getattr(config, name) for name in names})

@@ -34,14 +34,15 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Search sweep.trials times; returns how each trial of this command ended."""
-        from hydra_plugins.unet3d_sweep.launcher import RayTrialLauncher, own_folder, plain
+        from hydra_plugins.unet3d_sweep.launcher import RayTrialLauncher, own_folder
+        from unet3d.config.compose import training_settings
         from unet3d.errors import ConfigError
         from unet3d.sweep.configurations import FOLD, SEED, repeats, repeats_of
         from unet3d.sweep.plan import SweepPlan
         from unet3d.sweep.run import run_sweep
         from unet3d.sweep.search.repeated import RepeatedSearch
         from unet3d.sweep.search.rules import check_search
-        from unet3d.sweep.search.search import OptunaSearch, Search
+        from unet3d.sweep.search.search import OptunaSearch, Search, search_words
         from unet3d.sweep.search.study import log_brackets, make_study
         from unet3d.sweep.sweep_folder import SweepFolder
         from unet3d.sweep.trial import Trial, make_name, split_override
@@ -54,7 +55,9 @@ class OptunaSweeper(Sweeper):
         assert self.hydra_context is not None
         given = [f"{key!s}={value}" for key, value in (self.params or {}).items()]
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*given, *arguments])
+        parsed = parser.parse_overrides([*given, *arguments])
+        # What is typed replaces what a preset searches over.
+        overrides = list({override.get_key_element(): override for override in parsed}.values())
         searched = {
             o.get_key_element(): distribution(o) for o in overrides if o.is_sweep_override()
         }
@@ -74,7 +77,7 @@ class OptunaSweeper(Sweeper):
             config = launcher.compose([*fixed, *own])
             swept = {key.lstrip("+~"): _typed(value) for key, value in params.items()}
             typed = tuple(filter_overrides([*fixed, *own]))
-            return Trial(number, typed, swept, plain(config), own_folder(self.config))
+            return Trial(number, typed, swept, training_settings(config), own_folder(self.config))
 
         corners = [make_trial(0, {k: end(d) for k, d in searched.items()}) for end in (_low, _high)]
         config = launcher.compose(corners[0].overrides)
@@ -89,7 +92,7 @@ class OptunaSweeper(Sweeper):
             for at, overrides in enumerate(repeats_of(proposal.overrides, settings)):
                 added = dict(map(split_override, overrides[len(proposal.overrides) :]))
                 varied = {k: v for k, v in added.items() if k in (FOLD, SEED)}
-                composed = plain(launcher.compose(overrides))
+                composed = training_settings(launcher.compose(overrides))
                 number, own = proposal.number * each + at, {**proposal.swept, **varied}
                 one = Trial(number, tuple(overrides), own, composed, own_folder(self.config))
                 found.append(one)
@@ -97,7 +100,7 @@ class OptunaSweeper(Sweeper):
 
         swept = list(corners[0].swept)
         space = " ".join(f"{key}={searched[key]}" for key in sorted(searched))
-        name = config.sweep.name or make_name(swept, space + corners[0].key)
+        name = config.sweep.name or make_name(swept, space + corners[0].key, search_words(settings))
 
         def make_search(folder: SweepFolder) -> Search:
             url = settings.storage or f"sqlite:///{folder.study}"

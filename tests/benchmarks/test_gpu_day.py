@@ -4,14 +4,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import REPOSITORY
 
 
 def run(folder: Path, *arguments: str) -> list[dict]:
     for name in ("ray", "mlflow"):  # not installed on the machine that it is for
         (folder / f"{name}.py").write_text(f"raise ImportError('{name} is not here')\n")
     out = folder / "gpu_day.json"
-    command = [sys.executable, str(ROOT / "benchmarks/gpu_day.py"), "--smoke", "--out", str(out)]
+    command = [
+        sys.executable,
+        str(REPOSITORY / "benchmarks/gpu_day.py"),
+        "--smoke",
+        "--out",
+        str(out),
+    ]
     environment = os.environ | {"PYTHONPATH": str(folder), "CUDA_VISIBLE_DEVICES": "-1"}
     subprocess.run([*command, *arguments], env=environment, cwd=folder, check=True)
     return json.loads(out.read_text())

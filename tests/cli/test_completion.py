@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import REPOSITORY
 from unet3d.cli import COMMANDS, main
 from unet3d.cli.completion import following
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,14 @@ import dataclasses
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests import REPOSITORY
 from unet3d.cli import COMMANDS, Command, main
 from unet3d.config.command_line import program
 from unet3d.config.compose import from_overrides
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 EACH_COMMAND = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 OURS = [command for command in COMMANDS if not command.by_hydra]
 WORDS = re.compile(r"\s+")

@@ -115,7 +115,7 @@ def test_a_sweeps_setting_is_not_one_of_a_training() -> None:
     """`train.py sweep.trials=3` says where the setting belongs."""
     with pytest.raises((ConfigError, HydraException, OmegaConfBaseException)) as caught:
         compose_config(["sweep.trials=3"])
-    assert explain(caught.value) == "sweep is a setting of a sweep, not of a training alone"
+    assert explain(caught.value) == "sweep.trials is a setting of a sweep, not of a training alone"
     assert not_a_setting("dry_run") == "dry_run is a setting of a sweep, not of a training alone"
 
 

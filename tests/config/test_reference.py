@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from tests import REPOSITORY
 from unet3d.cli import main
 from unet3d.config.choices import choices, default_choices, default_values
 from unet3d.config.help import program_help, settings_help
@@ -18,7 +17,7 @@ from unet3d.config.schema import (
 )
 from unet3d.config.walk import settings_by_group
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = REPOSITORY / "docs"
 
 
 def keys() -> set[str]:

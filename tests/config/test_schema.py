@@ -30,6 +30,7 @@ BAD: dict[str, Any] = {  # a value that each rule refuses, by the words of the r
     "from 0 to 1": 1.1,
     "from 1 to 8": 9,
     "from 0 to below 1": 1,
+    "above 0, to 0.5": 0.6,
     "from 0 to 180 degrees": 181,
     "from 0 to below 2**62": 2**62,
     "from 0 to 2147483647": -1,

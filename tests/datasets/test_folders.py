@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,29 @@ def test_a_wrong_pattern_is_one_clear_error(
     root = write_folders(tmp_path)
     with pytest.raises(DataError, match=message.replace("{", r"\{")):
         read_folders(root, pattern, LABELS, channels, label)
+
+
+def test_sessions_of_one_name_are_cases_of_their_own(tmp_path: Path) -> None:
+    """Session 1 of each of two subjects: none is lost, and both are called after the subject."""
+    for subject in ("a", "b"):
+        write_folders(tmp_path / subject, cases=2)
+    dataset = read_folders(tmp_path, "{group}/" + PATTERN, LABELS)
+    assert [(case.id, case.group) for case in dataset.cases] == [
+        ("a_case_0", "a"),
+        ("a_case_1", "a"),
+        ("b_case_0", "b"),
+        ("b_case_1", "b"),
+    ]
+    assert dataset.cases[2].label == "b/case_0/case_0-seg.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("{case}/{case}-{modality}.nii.gz", "has {modality}; the places of a pattern are {case}"),
+        ("*/{case}-{channel}.nii.gz", "it is no glob"),
+    ],
+)
+def test_a_pattern_with_something_else_in_it(tmp_path: Path, pattern: str, message: str) -> None:
+    with pytest.raises(DataError, match=re.escape(message)):
+        read_folders(write_folders(tmp_path, cases=1), pattern, LABELS)

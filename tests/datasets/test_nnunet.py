@@ -116,3 +116,11 @@ def test_wrong_folds_are_one_clear_error(tmp_path: Path, folds: Any, message: st
     (root / SPLITS).write_text(json.dumps(folds))
     with pytest.raises(DataError, match=f"{SPLITS}.*{message}"):
         read_nnunet(root)
+
+
+def test_a_sequence_without_a_name_is_an_error(tmp_path: Path) -> None:
+    """A third file of a case, where channel_names has two, is not left out in silence."""
+    image = write_nnunet(tmp_path, cases=1) / "imagesTr" / "case_0_0000.nii.gz"
+    image.with_name("case_0_0002.nii.gz").write_bytes(image.read_bytes())
+    with pytest.raises(DataError, match="case_0_0002.nii.gz: 'channel_names' .* names 2 channels"):
+        read_nnunet(tmp_path)

@@ -105,3 +105,28 @@ def test_no_table(tmp_path: Path, name: str) -> None:
     """A list that does not exist, or has another format, is named."""
     with pytest.raises(DataError, match=name):
         read_table(tmp_path / name, LABELS)
+
+
+def test_what_is_not_a_table_is_named(tmp_path: Path) -> None:
+    """The folder of the list, another separator, and an empty file: what to type, not a riddle."""
+    path = write_table(tmp_path, cases=1)
+    with pytest.raises(DataError, match=f"this is a folder; type data.root={path}"):
+        read_table(tmp_path, LABELS)
+    path.write_text(path.read_text().replace(",", ";"))
+    with pytest.raises(DataError, match="separated by ';'; a .csv needs ','"):
+        read_table(path, LABELS)
+    path.write_text("")
+    with pytest.raises(DataError, match="an empty file"):
+        read_table(path, LABELS)
+
+
+def test_one_scan_under_two_names_is_an_error(tmp_path: Path) -> None:
+    """It could be trained on and tested; the same image with another label is a second reading."""
+    path = write_table(tmp_path)
+    lines = path.read_text().splitlines()
+    copied = lines[1].replace("case_0,", "again,", 1)
+    path.write_text("\n".join([*lines, copied]))
+    with pytest.raises(DataError, match="cases again and case_0 have the same files"):
+        read_table(path, LABELS)
+    path.write_text("\n".join([*lines, copied.replace("case_0-seg", "second-seg")]))
+    assert len(read_table(path, LABELS).cases) == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -10,10 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.commands import REPOSITORY, free_port
+from tests import REPOSITORY
+from tests.e2e.commands import free_port
 from tests.gpus import PretendedGpus
 from tests.small import small_config
-from unet3d.distributed.strategy import communication_options, make_strategy
+from unet3d import machine
+from unet3d.distributed.strategy import (
+    communication_options,
+    make_strategy,
+    warn_of_slow_bfloat16,
+)
 from unet3d.distributed.worker import WorkerContext
 from unet3d.errors import ConfigError
 from unet3d.training.schedule import scaled
@@ -82,6 +89,30 @@ def test_bfloat16_is_refused_over_nccl(tmp_path: Path, monkeypatch: pytest.Monke
     config = small_config(tmp_path, "parallel.compression=bfloat16")
     with pytest.raises(ConfigError, match="compression: bfloat16 is not possible over NCCL; type"):
         make_strategy(config, WorkerContext(0, workers=2))
+
+
+@pytest.mark.parametrize(
+    ("precision", "features", "gpus", "warns"),
+    [
+        ("mixed_bfloat16", {"sse2", "avx2"}, 0, True),
+        ("mixed_bfloat16", {"sse2", "avx2"}, 1, False),
+        ("mixed_bfloat16", {"sse2", "avx512f"}, 0, False),
+        ("float32", {"sse2", "avx2"}, 0, False),
+    ],
+)
+def test_slow_bfloat16_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    precision: str,
+    features: set[str],
+    gpus: int,
+    warns: bool,
+) -> None:
+    """A training that would take an hour in place of minutes says why."""
+    monkeypatch.setattr(machine, "cpu_features", lambda: frozenset(features))
+    with caplog.at_level(logging.WARNING, "unet3d"):
+        warn_of_slow_bfloat16(precision, ["GPU"] * gpus)
+    assert ("precision=float32" in caplog.text) is warns
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [("0", None), ("30", 30.0)])

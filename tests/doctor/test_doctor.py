@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.nifti_files import write_dataset
+from unet3d import machine
 from unet3d.cli import main
 from unet3d.config.compose import compose_config
 
@@ -41,3 +42,25 @@ def test_doctor_from_no_store_to_settings_that_can_be_copied(
     assert suggested.data.patch == [8, 16, 8] and suggested.batch_size == 2
     tiny = doctor(capsys, *base, "data.patch=null", "data.patch_memory=1e-6")
     assert tiny["suggestion"].startswith("none: data.patch: auto finds none: even [8, 8, 8] takes")
+
+
+@pytest.mark.parametrize(("flags", "slow"), [("sse2 avx2 fma", True), ("sse2 avx512f", False)])
+def test_a_cpu_on_which_bfloat16_is_slow_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: str,
+    slow: bool,
+) -> None:
+    """Before a training takes ten times as long for mixed_bfloat16."""
+    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    write_dataset(tmp_path / "raw", cases=2)
+    rows = doctor(
+        capsys,
+        "data=msd",
+        f"data.root={tmp_path / 'raw'}",
+        f"output_dir={tmp_path}",
+        "model.filters=2",
+    )
+    assert ("mixed_bfloat16 is slow here" in rows["CPU cores"]) is slow

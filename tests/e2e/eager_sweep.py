@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import runpy
 import sys
-from pathlib import Path
 
+from tests import REPOSITORY
 from unet3d.planning import grow
 
 if __name__ == "__main__":
     grow.MARGIN, grow.ASSUMED_SECONDS = 0.0, 0.0
-    program = Path(__file__).resolve().parents[2] / "sweep.py"
+    program = REPOSITORY / "sweep.py"
     sys.argv[0] = str(program)
     runpy.run_path(str(program), run_name="__main__")

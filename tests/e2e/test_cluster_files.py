@@ -14,7 +14,7 @@ import ray.autoscaler
 import yaml
 from ray.autoscaler._private.util import fillout_defaults
 
-from tests.e2e.commands import REPOSITORY
+from tests import REPOSITORY
 from tests.e2e.rayjob import RAY_JOB
 from unet3d.config.compose import compose_config
 from unet3d.config.schema import Config

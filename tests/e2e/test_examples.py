@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.e2e.commands import REPOSITORY, SMALL, two_nodes
+from tests import REPOSITORY
+from tests.e2e.commands import SMALL, two_nodes
 
 
 def test_machines_example_runs_as_it_is(tmp_path: Path) -> None:

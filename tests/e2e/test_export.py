@@ -23,7 +23,8 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from tests.e2e.commands import REPOSITORY, only_run, run
+from tests import REPOSITORY
+from tests.e2e.commands import only_run, run
 from unet3d.datasets.decathlon import read_decathlon
 
 SETTINGS = ("epochs=2", "steps_per_epoch=20", "lr=1e-2", "tracking.system_metrics=false")

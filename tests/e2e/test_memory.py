@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import REPOSITORY
+from tests import REPOSITORY
 from unet3d.config.schema import PhantomConfig
 from unet3d.datasets.phantom import ensure_phantoms
 

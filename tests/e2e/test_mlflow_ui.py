@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from tests import REPOSITORY
 from tests.e2e.browser import Page, browser, needs_chromium
-from tests.e2e.commands import REPOSITORY, SMALL, free_port, start
+from tests.e2e.commands import SMALL, free_port, start
 from tests.e2e.test_train import stop
 from unet3d.cli import main
 

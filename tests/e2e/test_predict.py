@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from tests.e2e.commands import REPOSITORY, run
+from tests import REPOSITORY
+from tests.e2e.commands import run
 from unet3d.datasets.decathlon import read_decathlon
 
 SETTINGS = ("epochs=3", "steps_per_epoch=30", "lr=1e-2", "tracking.system_metrics=false")

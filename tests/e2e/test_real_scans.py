@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import REPOSITORY, only_run, train
+from tests import REPOSITORY
+from tests.e2e.commands import only_run, train
 
 SCANS = REPOSITORY.parent / "shared" / "data" / "BraTS2013mini"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import REPOSITORY
+from tests import REPOSITORY
 
 Command = Callable[..., str]
 

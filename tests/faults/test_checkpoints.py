@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.e2e.commands import REPOSITORY
+from tests import REPOSITORY
 from tests.faults.damage import flip_bit, replace_content
 from tests.small import small_config
 from unet3d.config.compose import compose_config

@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests import REPOSITORY
 from tests.sweep.folders import write_sweep, write_trial
 from unet3d.cli import main
 from unet3d.config.command_line import hydra_text, prepare_overrides, resume_command
@@ -19,7 +20,6 @@ from unet3d.config.schema import EvaluateConfig, ExportConfig, PredictConfig, as
 from unet3d.sweep.report.results import read_results
 from unet3d.sweep.sweep_folder import SweepFolder
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 TEXTS = (
     "2024_05_01",
     "1e3",

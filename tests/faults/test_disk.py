@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.e2e.commands import REPOSITORY
+from tests import REPOSITORY
 from tests.faults.mounts import fill, remount, small_disk
 from tests.small import small_config
 from unet3d.cli import main

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from tests import REPOSITORY
 from tests.small import small_config
 from unet3d.cli import main
 from unet3d.config.compose import compose_config
@@ -29,7 +30,6 @@ from unet3d.sweep.sweep_folder import SweepFacts, sweep_folder
 from unet3d.tracking.connection import connect
 from unet3d.training.run import run_training
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 HOLD = """
 import sys
 from pathlib import Path

@@ -19,7 +19,8 @@ import psutil
 import pytest
 import ray
 
-from tests.e2e.commands import REPOSITORY, only_run, start, two_nodes, wait_for
+from tests import REPOSITORY
+from tests.e2e.commands import only_run, start, two_nodes, wait_for
 from tests.nifti_files import config as data_config
 from tests.small import small_config
 from unet3d.cluster import local_ray as module

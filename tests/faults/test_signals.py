@@ -17,7 +17,8 @@ import pytest
 import ray
 from mlflow import MlflowClient
 
-from tests.e2e.commands import REPOSITORY, SMALL, only_run, start, wait_for
+from tests import REPOSITORY
+from tests.e2e.commands import SMALL, only_run, start, wait_for
 from tests.nifti_files import config as data_config
 from tests.small import small_config
 from unet3d.cluster import preprocess as module

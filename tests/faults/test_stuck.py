@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.e2e.commands import REPOSITORY, SMALL, only_run, start, train, wait_for
+from tests import REPOSITORY
+from tests.e2e.commands import SMALL, only_run, start, train, wait_for
 
 # Python imports a sitecustomize at its start. The first process that takes the file `fault` from
 # the folder runs what it says in its training thread.

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.e2e.commands import REPOSITORY, start, wait_for
+from tests import REPOSITORY
+from tests.e2e.commands import start, wait_for
 from tests.faults.mounts import remount, small_disk
 from unet3d.distributed.job_folder import temporary_job_folder
 

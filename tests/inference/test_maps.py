@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import nibabel
@@ -118,7 +119,53 @@ def test_probabilities_as_nnunet_writes_them(
         np.testing.assert_allclose(share.T, read(tmp_path / name / "scan.nii.gz"), atol=5e-4)
     np.testing.assert_allclose(affine, nibabel.load(found.files[0]).affine)  # type: ignore[attr-defined]
     np.testing.assert_allclose(spacing, (3.0, 2.0, 1.5))  # along z, y, x
-    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".npz") == ["scan.npz"]
+    assert {path.name for path in tmp_path.glob("*.npz")} == {"scan.npz"}
+    assert (tmp_path / "scan.pkl").is_file()
+
+
+def test_labels_that_do_not_overlap_have_a_background(
+    tmp_path: Path, scan: tuple[Scan, PreparedScan]
+) -> None:
+    """nnU-Net takes the largest value, which is then what thresholds of 0.5 decide; not regions."""
+    found, prepared = scan
+    maps = ProbabilityMaps(prepared, targets(), npz=True)
+    maps.values[:] = np.random.default_rng(1).uniform(size=maps.values.shape)
+    maps.write(tmp_path, "scan", found)
+    with np.load(tmp_path / "scan.npz") as read_back:
+        shares, names = read_back["probabilities"], read_back["outputs"].tolist()
+    assert names == ["background", "edema", "core"] and shares.shape == (3, 10, 8, 6)
+    decided = np.where(shares[1:].max(axis=0) > 0.5, 1 + shares[1:].argmax(axis=0), 0)
+    np.testing.assert_array_equal(shares.argmax(axis=0), decided)
+    assert 0 < (decided == 0).mean() < 1
+
+    overlapping = DataConfig(name="x", root="x", regions={"whole": [1, 2], "core": [2]})
+    regions = make_targets(overlapping, {1: "edema", 2: "core"})
+    ProbabilityMaps(prepared, regions, npz=True).write(tmp_path, "scan", found)
+    with np.load(tmp_path / "scan.npz") as read_back:
+        assert read_back["outputs"].tolist() == ["whole", "core"]
+
+
+def test_what_nnunets_ensembling_reads_beside_them(
+    tmp_path: Path, scan: tuple[Scan, PreparedScan]
+) -> None:
+    """Its SimpleITKIO and NibabelIO write a segmentation on the grid of the scan from the .pkl."""
+    import SimpleITK
+
+    found, prepared = scan
+    ProbabilityMaps(prepared, targets("classes"), npz=True).write(tmp_path, "scan", found)
+    properties = pickle.loads((tmp_path / "scan.pkl").read_bytes())
+    assert properties["spacing"] == [3.0, 2.0, 1.5]
+    assert properties["shape_before_cropping"] == (10, 8, 6)
+    assert properties["bbox_used_for_cropping"] == [[3, 10], [0, 8], [0, 6]]  # empty slices are off
+    assert properties["shape_after_cropping_and_before_resampling"] == (7, 8, 6)
+    expected = SimpleITK.ReadImage(str(found.files[0]))
+    stuff = properties["sitk_stuff"]
+    np.testing.assert_allclose(stuff["spacing"], expected.GetSpacing(), atol=1e-6)
+    np.testing.assert_allclose(stuff["origin"], expected.GetOrigin(), atol=1e-6)
+    np.testing.assert_allclose(stuff["direction"], expected.GetDirection(), atol=1e-6)
+    affine = nibabel.load(found.files[0]).affine  # type: ignore[attr-defined]
+    np.testing.assert_allclose(properties["nibabel_stuff"]["original_affine"], affine)
+    assert "reoriented_affine" not in properties["nibabel_stuff"]  # this scan is turned
 
 
 def test_shares_are_exact_to_half_a_step(tmp_path: Path, scan: tuple[Scan, PreparedScan]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests.layout_folders import write_folders
 from unet3d.config.schema import DataConfig, PredictConfig
+from unet3d.datasets.volumes import read_voxels
 from unet3d.errors import ConfigError, DataError
 from unet3d.inference.network import mean_over_flips
 from unet3d.inference.predict import _outputs
@@ -125,3 +128,56 @@ def test_outputs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         settings = PredictConfig(run="a", input=str(given), output=str(output))
         with pytest.raises(ConfigError, match=message):
             _outputs(settings, find_scans(settings.input, 1))
+
+
+@pytest.mark.parametrize("ending", [".mha", ".nrrd", ".nhdr"])
+def test_a_segmentation_in_the_format_of_its_scan(tmp_path: Path, ending: str) -> None:
+    """ITK's formats, where output names one: the scan's grid, uint8, nothing else in the folder."""
+    affine = np.array([[0, -2.0, 0, 5], [1.5, 0, 0, -7], [0, 0, 0.005, 1], [0, 0, 0, 1]])
+    scan = write(tmp_path / "scan.nii.gz", np.zeros((4, 5, 6), np.int16), affine)
+    labels = np.random.default_rng(0).integers(0, 3, (4, 5, 6))
+    output = tmp_path / "out" / f"seg{ending}"
+    settings = PredictConfig(input=str(scan), output=str(output), run="x")
+    assert _outputs(settings, [Scan("scan", (scan,))]) == [output]
+    write_segmentation(output, labels, scan)
+    voxels, header = read_voxels(output)
+    assert voxels.dtype == np.uint8
+    np.testing.assert_array_equal(voxels, labels)
+    np.testing.assert_allclose(header.affine, affine, atol=1e-6)
+    left = {path.suffix for path in output.parent.iterdir()}
+    assert left == ({".nhdr", ".gz"} if ending == ".nhdr" else {ending}), left
+
+
+def test_a_format_that_cannot_be_written_is_said_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without SimpleITK, which is an extra, one line names it."""
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    scan = write(tmp_path / "scan.nii.gz", np.zeros((4, 4, 4), np.int16))
+    settings = PredictConfig(input=str(scan), output=str(tmp_path / "seg.mha"), run="x")
+    with pytest.raises(DataError, match=r"writing .mha files needs SimpleITK; run: pip install"):
+        _outputs(settings, [Scan("scan", (scan,))])
+
+
+def test_nnunets_images_of_one_sequence_are_called_as_their_labels(tmp_path: Path) -> None:
+    """case_0000 of a CT is the case `case`; among files of other names it is a name."""
+    for name in ("a_0000", "b_0000"):
+        write(tmp_path / f"{name}.nii.gz", np.zeros((4, 4, 4), np.int16))
+    assert [scan.name for scan in find_scans(str(tmp_path), 1)] == ["a", "b"]
+    write(tmp_path / "c_0001.nii.gz", np.zeros((4, 4, 4), np.int16))
+    names = [scan.name for scan in find_scans(str(tmp_path), 1)]
+    assert names == ["a_0000", "b_0000", "c_0001"]
+
+
+def test_a_folder_a_case_is_segmented_by_the_pattern_of_the_training(tmp_path: Path) -> None:
+    """Sequences in the network's order, labels not needed; a missing file is named when read."""
+    write_folders(tmp_path)
+    (tmp_path / "case_0" / "case_0-seg.nii.gz").unlink()
+    (tmp_path / "case_1" / "case_1-t1.nii.gz").unlink()
+    pattern = "{case}/{case}-{channel}.nii.gz"
+    scans = find_scans(str(tmp_path), 2, pattern, ("t1", "flair"))
+    assert [scan.name for scan in scans] == ["case_0", "case_1", "case_2"]
+    files = tuple(tmp_path / "case_0" / f"case_0-{name}.nii.gz" for name in ("t1", "flair"))
+    assert scans[0].files == files
+    with pytest.raises(DataError, match="case_1-t1.nii.gz: No such file"):
+        prepare_scan(scans[1], data(), ("t1", "flair"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import pytest
 
+from tests import REPOSITORY
 from tests.small import small_config
 from unet3d.config.compose import compose_config, stored_config
 from unet3d.config.identity import settings_key
@@ -22,7 +23,7 @@ from unet3d.models import build_model
 from unet3d.planning.cost import training_cost
 from unet3d.training.run import run_training
 
-PAGE = Path(__file__).parents[2] / "docs" / "own_network.md"
+PAGE = REPOSITORY / "docs" / "own_network.md"
 NETS = '''
 import keras
 from keras import layers, ops

@@ -13,14 +13,13 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests import REPOSITORY
 from tests.nifti_files import LPS, REAL, config, save, volumes, write_dataset
 from unet3d.config.schema import PhantomConfig
 from unet3d.errors import DataError
 from unet3d.preprocessing.geometry import restore
 from unet3d.preprocessing.preprocess import preprocess
 from unet3d.preprocessing.store import open_store
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(("channels", "suffix"), [(2, ".nii.gz"), (1, ".nii.gz"), (1, ".nii")])

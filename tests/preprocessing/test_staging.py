@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.commands import REPOSITORY
+from tests import REPOSITORY
 from tests.nifti_files import config, write_dataset
 from tests.small import small_config
 from unet3d.errors import ConfigError, DataError

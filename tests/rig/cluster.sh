@@ -30,9 +30,9 @@ boot() { # boot NAME ADDRESS CORES
     in_net "$name" ip route add default via $NET.$HEAD
   }
 }
-node() { # the id of its first process, which might be given again once that has ended
+node() { # node NAME [RIG]: the id of its first process, which might be given again once that has ended
   local pid network
-  read -r pid network 2>/dev/null <"$RIG/$1.node" && [ "$(readlink "/proc/$pid/ns/net")" = "$network" ] && echo "$pid" || {
+  read -r pid network 2>/dev/null <"${2:-$RIG}/$1.node" && [ "$(readlink "/proc/$pid/ns/net")" = "$network" ] && echo "$pid" || {
     say "$1 is not a node that runs"; exit 2; }
 }
 in_net() { local pid; pid=$(node "$1"); shift; nsenter --net --target "$pid" "$@"; }
@@ -62,6 +62,7 @@ up() {
   [ -z "$missing" ] || { say "missing:$missing; apt-get install slurm-wlm munge iproute2"; exit 3; }
   # Whoever started a rig and died without `down` needs it no more.
   [ ! -e $RIG/owner ] || kill -0 "$(cat $RIG/owner)" 2>/dev/null || down
+  end_all
   # Held by the first process of each node, thus as long as there is one.
   exec 9>/run/unet3d-rig.lock
   flock -w "${RIG_WAIT:-0}" 9 || { say "another rig is up; end it with: tests/rig/cluster.sh down"; exit 4; }
@@ -125,13 +126,29 @@ CONF
   say "the nodes did not become idle; $RIG/slurmctld.log may say why"; exit 5
 }
 
-down() { # the end of a node's first process ends its other processes, network and mounts
-  local file pid
-  for file in $RIG/*.node; do
-    ! pid=$(node "$(basename "$file" .node)" 2>/dev/null) || kill -9 "$pid"
+down() {
+  local ours
+  # Apart first: as soon as the last process has ended, a rig that waits begins, in a folder of its own.
+  ours=$(mktemp -d "$RIG.XXXXXX")
+  mv -T $RIG "$ours" 2>/dev/null || rmdir "$ours"
+  end_all
+}
+end_all() { # what `down` was told to end; the end of a node's first process ends its other processes, network and mounts
+  local folder file pid pids
+  for folder in $RIG.??????; do
+    pids=()
+    for file in "$folder"/*.node; do
+      pid=$(node "$(basename "$file" .node)" "$folder" 2>/dev/null) || continue
+      pids+=("$pid")
+      kill -9 "$pid"
+    done
+    for _ in $(seq 200); do
+      kill -0 "${pids[@]}" 2>/dev/null || break
+      sleep 0.1
+    done
+    ! kill -0 "${pids[@]}" 2>/dev/null || say "a process of the rig does not end"
+    rm -rf "$folder"
   done
-  (flock -w 20 9 || say "a process of the rig does not end") 9>/run/unet3d-rig.lock
-  rm -rf $RIG
 }
 
 case ${1:-} in

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests import REPOSITORY
 from tests.rig.rig import NoRig, Rig, rig
 
 
@@ -17,3 +19,11 @@ def cluster() -> Iterator[Rig]:
             yield started
     except NoRig as missing:
         pytest.skip(f"no cluster on this machine: {missing}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's folder on the disk that the nodes share."""
+    for name in ("examples", "train.py", "sweep.py"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    return tmp_path

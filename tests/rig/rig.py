@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import REPOSITORY
+
 SCRIPT = Path(__file__).with_name("cluster.sh")
-REPOSITORY = Path(__file__).resolve().parents[2]
-WAIT_SECONDS = 600  # for the rig of another test file, or of a benchmark
+WAIT_SECONDS = 900  # for the rig of another test file, or of a benchmark
 NOT_HERE = 3  # the exit code of a machine without root or the packages
 
 

@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.rig.rig import REPOSITORY, Rig, environment, only_run, status
+from tests import REPOSITORY
+from tests.rig.ray_nodes import ADDRESS, TOKEN, ray_nodes
+from tests.rig.rig import Rig, only_run, status
 
-pytestmark = [pytest.mark.rig, pytest.mark.timeout(1200)]
-ADDRESS = "10.99.0.1:6500"
-TOKEN = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=" + 32 * "ab"
-
-
-@contextmanager
-def ray_nodes(cluster: Rig, folder: Path) -> Iterator[None]:
-    """Ray on both nodes while the block runs."""
-    options = f"--block --num-cpus=1 --temp-dir=/tmp/ray/{folder.name[:20]}"
-    commands = {
-        "n1": f"ray start --head --node-ip-address=10.99.0.1 --port=6500 "
-        f"--include-dashboard=false {options}",
-        "n2": "until (exec 3<>/dev/tcp/10.99.0.1/6500); do sleep 1; done 2>/dev/null; "
-        "exec ray start --address=10.99.0.1:6500 --block --num-cpus=1",
-    }
-    started = [
-        subprocess.Popen(
-            cluster.on(node, "env", *TOKEN.split(), "bash", "-c", command),
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for node, command in commands.items()
-    ]
-    try:
-        yield
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait(60)
+pytestmark = [pytest.mark.rig, pytest.mark.timeout(1800)]
 
 
 def test_workers_on_other_nodes_reach_the_server_of_a_run(cluster: Rig, tmp_path: Path) -> None:
@@ -55,7 +24,7 @@ def test_workers_on_other_nodes_reach_the_server_of_a_run(cluster: Rig, tmp_path
     train += ["tracking=server", "parallel=data", "nodes=2", f"parallel.address={ADDRESS}"]
     train += ["parallel.wait_for_nodes=120"]
     with ray_nodes(cluster, tmp_path):
-        said = cluster.run("n2", "env", *TOKEN.split(), *train, cwd=tmp_path)
+        said = cluster.run("n2", "env", *TOKEN, *train, cwd=tmp_path)
     assert "tracking: http://10.99.0.2:5000 shows the runs" in said
     assert "2 replicas on 2 workers" in said
     run = only_run(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.rig.rig import SCRIPT, NoRig, Rig, rig
 
-pytestmark = [pytest.mark.rig, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.rig, pytest.mark.timeout(1800)]
 CONNECT = "import socket; socket.create_connection(('n2', 6818), 3); print(socket.gethostname())"
 
 
@@ -74,3 +74,20 @@ def test_a_rig_that_its_owner_has_left_is_replaced(cluster: Rig) -> None:
     )
     assert taken.returncode == 0, taken.stderr
     assert cluster.run("head", "sinfo", "-h", "-o", "%D").strip() == "1"
+
+
+def test_a_rig_that_waited_for_another_outlives_it(cluster: Rig) -> None:
+    """It begins as soon as the first has ended, whose end must not take it along."""
+    second = subprocess.Popen(
+        [str(SCRIPT), "up", "1"],
+        env={**os.environ, "SLURM": "0", "RIG_OWNER": str(os.getpid()), "RIG_WAIT": "60"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    waiting = "^flock -w 60 9$"
+    while subprocess.run(["pgrep", "-f", waiting], stdout=subprocess.DEVNULL).returncode:
+        assert second.poll() is None
+    subprocess.run([str(SCRIPT), "down"], check=True, timeout=60)
+    assert second.wait(60) == 0
+    assert cluster.run("n1", "hostname").strip() == "n1"

@@ -7,20 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig.rig import REPOSITORY, Rig, epochs, only_run, status
+from tests import REPOSITORY
+from tests.e2e.commands import SMALL
+from tests.rig.rig import Rig, epochs, only_run, status
 
-pytestmark = [pytest.mark.rig, pytest.mark.timeout(1500)]
-SMALL = ("experiment=smoke", "validation.overlap=0")
+pytestmark = [pytest.mark.rig, pytest.mark.timeout(1800)]
 ONE_CORE = ("--gpus-per-node=0", "--cpus-per-task=1")
 EPOCHS = 400
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A user's folder on the disk that the nodes share."""
-    for name in ("examples", "train.py", "sweep.py"):
-        (tmp_path / name).symlink_to(REPOSITORY / name)
-    return tmp_path
 
 
 def wait_for(path: Path, text: str, seconds: float = 240) -> None:

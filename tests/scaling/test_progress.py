@@ -33,8 +33,18 @@ def test_parts_and_their_speed_ups(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-def shown(progress: StudyProgress) -> str:
+def test_a_narrow_terminal_has_fewer_columns() -> None:
+    """And none of them is cut."""
+    progress = StudyProgress([ALONE, TWO], 4, {TWO.name: 75.0})
+    progress.end(ALONE, 120.0)
+    text = shown(progress, 50)
+    assert all(word in text for word in ("experiment", "measured", "2:00", "1.00", "waiting"))
+    assert "…" not in text and "forecast" not in text
+
+
+def shown(progress: StudyProgress, width: int = 120) -> str:
     """The table as text."""
     text = io.StringIO()
-    Console(file=text, width=120).print(progress.table())
+    progress.console = Console(file=text, width=width)
+    progress.console.print(progress.table())
     return text.getvalue()

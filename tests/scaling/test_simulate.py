@@ -20,7 +20,7 @@ def test_the_papers_study_is_explained_by_one_constant(
     """x14 is fitted; x11, where the paper has x12, follows. All of it is marked as simulated."""
     main(
         [
-            *("simulate", "experiment=paper_grid", "timing=paper", "weak=true", "warm=false"),
+            *("simulate", "experiment=paper_grid", "timing=paper", "warm=false"),
             *("gpus=1,32", "price=2", f"output_dir={tmp_path}"),
         ]
     )

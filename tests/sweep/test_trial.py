@@ -126,6 +126,7 @@ def test_what_a_sweep_varies(tmp_path: Path) -> None:
     assert make_name(["b", "m.c"], "x") == make_name(["b", "m.c"], "x")
     assert make_name(["b", "m.c"], "x") != make_name(["b", "m.c"], "y")
     assert make_name(["b", "m.c"], "x").startswith("b-c-")
+    assert make_name(["b"], "x", ["asha"]) == make_name(["b"], "x").replace("b-", "b-asha-")
 
 
 def test_settings_added_later_leave_the_keys_of_trials_on_disk() -> None:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.e2e.commands import REPOSITORY
+from tests import REPOSITORY
 from tests.small import small_config
 from unet3d.config.compose import compose_config
 from unet3d.config.schema import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.e2e.commands import REPOSITORY
+from tests import REPOSITORY
 from tests.small import small_config
 from unet3d.distributed.worker import SINGLE_WORKER
 from unet3d.inference.predictor import make_predictor

@@ -56,8 +56,14 @@ def settings_here(
             f"init: the capsule lacks the weights of {config.init} that the run began with, so "
             "that it cannot be trained again; type train=false"
         )
+    if config.continue_from is not None and settings.train:
+        raise RunError(
+            f"continue_from: the run began with the state of {config.continue_from}, which no "
+            "capsule has, so that it cannot be trained again; type train=false"
+        )
     return replace(
         config,
+        continue_from=None,
         data=data,
         tracking=tracking,
         init=str(initial) if initial else None,

@@ -40,6 +40,7 @@ from unet3d.preprocessing.preprocess import preprocess
 from unet3d.run_folder import RunFolder
 from unet3d.sampling.split import make_split
 from unet3d.sampling.split_record import SplitRecord, read_record
+from unet3d.terminal import print_table
 from unet3d.tracking.facts import read_facts
 from unet3d.training.case_scores import read_case_scores
 from unet3d.training.checkpoint import read_arrays, read_progress
@@ -155,13 +156,8 @@ def _made_again(
 
 
 def _print_epochs(rows: Sequence[Compared]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("epoch", *(f"{name}: run, again" for name in (*LOSSES, DICE)), "verdict")
-    for line in shown_epochs(rows):
-        table.add_row(*line)
-    Console(width=100).print(table)
+    headings = ("epoch", *(f"{name}: run, again" for name in (*LOSSES, DICE)), "verdict")
+    print_table(headings, shown_epochs(rows), ("verdict",))
 
 
 def _final_weights(capsule: Capsule, folder: RunFolder) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from unet3d.cli.user_errors import guarded
 from unet3d.config.command_line import prepare_overrides
-from unet3d.config.compose import complete_config, conf_dir
+from unet3d.config.compose import check_typed, complete_config, conf_dir
 from unet3d.config.schema import Config, register_schema
 from unet3d.machine import collect_rarely
 
@@ -43,5 +43,6 @@ def run_hydra(
         return guarded(lambda: task(complete_config(composed, started, overrides), overrides))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, so that `guarded` words them
+    guarded(lambda: check_typed(arguments, name))
     sys.argv[1:] = guarded(lambda: prepare_overrides(arguments))
     guarded(main)

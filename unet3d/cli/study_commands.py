@@ -83,7 +83,7 @@ STUDIES = (
         (
             "unet3d simulate sweep=<name> gpus=1,2,4,8 gpus_per_node=4",
             "unet3d simulate lr=1e-4,1e-3 model.norm=batch,group timing=v100 gpus=1,2,4",
-            "unet3d simulate experiment=paper_grid gpus=1,2,4,8,16,32 weak=true timing=paper",
+            "unet3d simulate experiment=paper_grid gpus=1,2,4,8,16,32 timing=paper",
         ),
         schema=SimulateConfig,
         of_training=True,

@@ -100,6 +100,7 @@ GPUS = Rule(
     lambda v: 0 <= v <= 1 or (v > 1 and float(v).is_integer()),
     "a share from 0 to 1, or a whole number",
 )
+SHARE_TO_HALF = Rule(lambda v: 0 < v <= 0.5, "above 0, to 0.5")
 BELOW_1 = Rule(lambda v: 0 <= v < 1, "from 0 to below 1")
 PRECISION = one_of("float32", "mixed_bfloat16", "mixed_float16")
 COMPRESSION = Rule(

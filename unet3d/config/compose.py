@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from unet3d.config.command_line import expand_home, prepare_overrides, without_c
 from unet3d.config.composed_plans import with_composed_plans
 from unet3d.config.messages import explain, not_a_setting
 from unet3d.config.rules import check_config, check_names
-from unet3d.config.schema import AUTO, Config, register_schema, schemas_of
+from unet3d.config.schema import AUTO, Config, TrainConfig, register_schema, schemas_of
 from unet3d.config.setting import NO_EFFECT
 from unet3d.config.typed import is_text, setting_types, typed_value
 from unet3d.config.walk import check_values, own_settings, subgroups, walk
@@ -46,10 +47,22 @@ def compose_config(overrides: list[str], name: str = "config") -> Config:
     from hydra import compose, initialize_config_dir
 
     register_schema()
+    check_typed(overrides, name)
     typed, folders = without_config_dir(overrides)
     prepared = [*folders, *prepare_overrides(typed)]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return complete_config(compose(name, overrides=prepared), name, prepared)
+
+
+def check_typed(arguments: Iterable[str], name: str) -> None:
+    """ConfigError for a setting of sweeps among what is typed for a training alone.
+
+    A preset may have some, which a training leaves. name: of the YAML file to begin with.
+    """
+    keys = (argument.partition("=")[0].lstrip("+~") for argument in arguments)
+    for key in keys:
+        if name == "config" and key.partition(".")[0] == "sweep":
+            raise ConfigError(not_a_setting(key))
 
 
 def complete_config(composed: Any, name: str, overrides: list[str]) -> Config:
@@ -72,6 +85,15 @@ def to_config(composed: Any) -> Config:
     checked here, and the whole once the stored settings are read.
     """
     _refuse_added(composed)
+    _refuse_missing(composed)
+    return with_known_keys(composed)
+
+
+def with_known_keys(composed: Any) -> Config:
+    """The same for keys that to_config has taken before; half as long.
+
+    None of them can be missing or too many, only a value impossible.
+    """
     config = _complete(composed)
     assert isinstance(config, Config)
     if isinstance(config.data.spacing, list):  # 1 and 1.0 are one setting
@@ -111,6 +133,7 @@ def from_overrides(schema: type[Schema], overrides: list[str]) -> Schema:
             if is_text(kinds[key]):
                 texts[key], value = value, ""  # OmegaConf would look for ${...} and ??? in it
             OmegaConf.update(settings, key, value, merge=True)
+        _refuse_missing(settings)
         complete = _complete(settings)
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
@@ -166,14 +189,27 @@ def stored_config(path: Path) -> Config:
         raise RunError(f"{path}: is damaged ({type(error).__name__}: {error}){lost}") from error
 
 
-def _complete(settings: Any) -> Any:
-    """The dataclass that `settings` are; ConfigError for one that has no value yet."""
+def training_settings(config: Config) -> Config:
+    """The settings of the training alone, without those of a sweep."""
+    return Config(**{field.name: getattr(config, field.name) for field in fields(Config)})
+
+
+def _refuse_missing(settings: Any) -> None:
+    """ConfigError for a setting that has no value yet."""
     from omegaconf import OmegaConf
 
     missing = sorted(OmegaConf.missing_keys(settings))
     if missing:
         raise ConfigError(f"{missing[0]} is not set; type {missing[0]}=<value>")
-    complete = OmegaConf.to_object(settings)
+
+
+def _complete(settings: Any) -> Any:
+    """The dataclass that `settings` are."""
+    from omegaconf import OmegaConf
+
+    complete: Any = OmegaConf.to_object(settings)
+    if isinstance(complete, TrainConfig):
+        complete = training_settings(complete)
     _expand_paths(complete)
     return complete
 

@@ -29,6 +29,10 @@ def check_config(config: Config) -> None:
             f"schedule.warmup_epochs: {config.schedule.warmup_epochs} is not possible; "
             f"it must be below epochs={config.epochs}"
         )
+    if config.continue_from is not None and config.init is not None:
+        raise ConfigError(
+            "init: is not possible with continue_from, which has weights of its own; leave one out"
+        )
     _check_parallel(config)
     check_regions(config.data.regions)
     check_labels(config.data.labels)

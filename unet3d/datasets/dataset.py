@@ -65,6 +65,12 @@ class Dataset:
             raise DataError(f"{relative}: lies outside the data set's folder {self.root}")
         return self.root / relative
 
+    @property
+    def label_source(self) -> str:
+        """What names the label values: dataset.json, or a setting where the layout has no names."""
+        name = self.description.name
+        return name if name == "dataset.json" else "data.labels"
+
     def images(self, case: Case) -> tuple[Path, ...]:
         """The image files of a case; DataError as by `file`."""
         return tuple(self.file(image) for image in case.images)

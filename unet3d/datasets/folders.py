@@ -14,6 +14,7 @@ from unet3d.datasets.label_names import given_labels
 from unet3d.errors import DataError
 
 PLACES = re.compile(r"\{(\w+)\}")
+NAMES = ("case", "channel", "group")  # of the places
 LABELS = ("seg", "label", "mask")  # in the place of {channel}, where data.label is not set
 
 
@@ -28,8 +29,9 @@ def read_folders(
 
     channels: names in the place of {channel}, in the network's order; None: all there are. label:
     the name of the label in that place, or a pattern of its own with {case}; None: seg, label or
-    mask. {group}, where a pattern has it, keeps cases together in a split. A pattern that ends in
-    / finds the folders of DICOM series.
+    mask. {group}, where a pattern has it, keeps cases together in a split, and is part of their
+    names where two groups have a case of one name. A pattern that ends in / finds the folders of
+    DICOM series.
     Raises DataError where nothing matches; a file that a case lacks is named when it is read.
     """
     root = Path(root)
@@ -44,7 +46,9 @@ def read_folders(
     found = _matches(root, pattern)
     if not found:
         what = "folder with a DICOM series" if pattern.endswith("/") else "file"
-        raise DataError(f"{root}: has no {what} that fits data.pattern={pattern}")
+        glob = any(mark in pattern for mark in "*?[")
+        hint = "; it is no glob: *, ? and [] stand for themselves" if glob else ""
+        raise DataError(f"{root}: has no {what} that fits data.pattern={pattern}{hint}")
     if pattern.endswith("/") and "{case}" not in (label or ""):
         raise DataError(
             f"{root}: data.pattern={pattern} finds DICOM series; the labels need a pattern of "
@@ -65,11 +69,7 @@ def read_folders(
             f"{root}: data.pattern finds no {wrong[0] if wrong else 'image'}; in the place of "
             f"{{channel}} there are {', '.join(sorted(there))}"
         )
-    places: dict[str, dict[str, str]] = {}
-    for match in found:
-        places.setdefault(match["case"], match)
-    cases = [_case(match, pattern, names if named else [""], label) for match in places.values()]
-    checked = checked_cases(root, cases)
+    checked = checked_cases(root, _cases(found, pattern, names if named else [""], label))
     files = [root / case.label for case in checked if (root / case.label).exists()]
     if not files:
         raise DataError(f"{root / checked[0].label}: no such file, nor a label of any other case")
@@ -83,7 +83,27 @@ def read_folders(
     )
 
 
+def images_by_case(
+    root: Path, pattern: str, channels: Sequence[str]
+) -> dict[str, tuple[Path, ...]]:
+    """The images of each case below `root` that fits `pattern`, labelled or not, by its name.
+
+    channels: names in the place of {channel}, in order; a file that a case lacks is named all the
+    same, and found missing when it is read.
+    """
+    names = list(channels) if "{channel}" in pattern else [""]
+    found = [m for m in _matches(root, pattern) if m.get("channel", "") in names]
+    cases = _cases(found, pattern, names, "")
+    return {case.id: tuple(root / image for image in case.images) for case in cases}
+
+
 def _check_pattern(pattern: str, key: str) -> None:
+    unknown = [name for name in PLACES.findall(pattern) if name not in NAMES]
+    if unknown:
+        raise DataError(
+            f"{key}: {pattern} has {{{unknown[0]}}}; the places of a pattern are "
+            f"{', '.join(f'{{{name}}}' for name in NAMES)}"
+        )
     series = key == "data.pattern" and pattern.endswith("/")
     if "{case}" not in pattern or not (image_suffix(pattern) or series):
         raise DataError(
@@ -123,11 +143,27 @@ def _matches(root: Path, pattern: str) -> list[dict[str, str]]:
     return [match.groupdict() for name in names if (match := fits.fullmatch(name))]
 
 
-def _case(match: dict[str, str], pattern: str, names: Sequence[str], label: str) -> Case:
+def _cases(
+    found: Sequence[dict[str, str]], pattern: str, names: Sequence[str], label: str
+) -> list[Case]:
+    """The cases that the files of `found` belong to, each once."""
+    places: dict[tuple[str, str], dict[str, str]] = {}
+    for match in found:
+        places.setdefault((match.get("group", ""), match["case"]), match)
+    unique = len({case for _, case in places}) == len(places)
+    return [_case(match, pattern, names, label, unique) for match in places.values()]
+
+
+def _case(
+    match: dict[str, str], pattern: str, names: Sequence[str], label: str, unique: bool
+) -> Case:
+    """unique: whether no two groups have a case of one name, such as session 1 of each subject."""
+
     def filled(text: str, channel: str) -> str:
         given = {**match, "channel": channel}
         return PLACES.sub(lambda place: given[place[1]], text)
 
     images = tuple(filled(pattern.rstrip("/"), name) for name in names)
     own = filled(label, "") if "{case}" in label else filled(pattern, label)
-    return Case(match["case"], images, own, match.get("group", ""))
+    group = match.get("group", "")
+    return Case(match["case"] if unique else f"{group}_{match['case']}", images, own, group)

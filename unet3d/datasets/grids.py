@@ -57,12 +57,12 @@ def check_headers(dataset: Dataset, case: Case, geometry: str) -> Header:
     check_not_slice(first, image)
     channels = sum(h.shape[3] if len(h.shape) == 4 else 1 for h in headers)
     if channels != len(dataset.channels):
+        source = dataset.description
+        listed = "data.pattern" if source == dataset.root else source.name
+        what = f"shape {image.shape} holds" if not others else f"its {len(headers)} files hold"
         raise DataError(
-            f"{first}: shape {image.shape} holds {channels} channels; "
-            f"{dataset.description.name} names {len(dataset.channels)}"
-            if not others
-            else f"{first}: with {len(others)} more files it holds {channels} channels; "
-            f"{dataset.description.name} names {len(dataset.channels)}"
+            f"{first}: {what} {channels} channels; {listed} names {len(dataset.channels)}: "
+            f"{', '.join(dataset.channels)}"
         )
     if len(label.shape) != 3:
         raise DataError(f"{label_path}: a label must be 3D, not of shape {label.shape}")

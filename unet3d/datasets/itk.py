@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from unet3d.datasets.file_kinds import check_regular
-from unet3d.datasets.nifti import Header, check_memory
-from unet3d.errors import DataError
+from unet3d.datasets.nifti import Header, check_memory, voxel_lengths
+from unet3d.errors import DataError, in_a_line
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's first two axes run left and back
 DETACHED = (".mhd", ".nhdr")  # a header alone, which names the file with the voxels
+WRITING = ("writing", "name a .nii.gz file")  # for `simple_itk`
 DATA_FILE_KEYS = ("ElementDataFile", "data file")
 
 
@@ -60,16 +61,56 @@ def data_file(path: Path) -> Path | None:
     return None
 
 
-def _reader(path: Path) -> Any:
+def write_itk(path: Path, voxels: np.ndarray, like: Header) -> None:
+    """Write voxels (x, y, z) on the grid of a header, compressed; the file appears whole.
+
+    Raises DataError where it cannot be written.
+    """
+    sitk = simple_itk(path, *WRITING)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.T))
+    spacing, origin, direction = itk_grid(like.affine)
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    image.SetDirection(direction)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.name.endswith(DETACHED):  # the header has the name of the file with the voxels
+            sitk.WriteImage(image, str(path), True)
+            return
+        temporary = path.with_name(f".{path.name}.part{path.suffix}")
+        try:
+            sitk.WriteImage(image, str(temporary), True)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{path}: cannot be written ({in_a_line(error)})") from error
+
+
+def itk_grid(affine: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    """ITK's spacing (3,), origin (3,) and direction (9,) of voxels with an affine (4, 4) to RAS."""
+    lps = LPS_TO_RAS @ np.asarray(affine, np.float64)
+    lengths = voxel_lengths(lps)
+    direction = (lps[:3, :3] / lengths).ravel()
+    return tuple(lengths.tolist()), tuple(lps[:3, 3].tolist()), tuple(direction.tolist())
+
+
+def simple_itk(path: Path, doing: str = "reading", instead: str = "convert them to .nii.gz") -> Any:
+    """SimpleITK, for a file; DataError where it is not installed. instead: what to do without."""
     try:
         import SimpleITK
     except ImportError as error:
         raise DataError(
-            f"{path}: reading {path.suffix} files needs SimpleITK; run: "
-            "pip install 'unet3d[formats]', or convert them to .nii.gz"
+            f"{path}: {doing} {path.suffix} files needs SimpleITK; run: "
+            f"pip install 'unet3d[formats]', or {instead}"
         ) from error
-    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
-    reader = SimpleITK.ImageFileReader()
+    return SimpleITK
+
+
+def _reader(path: Path) -> Any:
+    sitk = simple_itk(path)
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     return reader
 

@@ -15,6 +15,14 @@ from unet3d.errors import DataError
 LOOKED_AT = 3  # label files that are read for a suggestion
 
 
+class UnnamedLabels(DataError):
+    """Nothing names the label values of a data set. values: those in some of its files."""
+
+    def __init__(self, message: str, values: Sequence[int]):
+        super().__init__(message)
+        self.values = tuple(values)
+
+
 def given_labels(
     description: Path, labels: Mapping[Any, Any] | None, files: Sequence[Path]
 ) -> dict[int, str]:
@@ -30,8 +38,9 @@ def given_labels(
             "with data.labels={1:name}"
         )
     names = ",".join(f"{value}:label_{value}" for value in sorted(values))
-    raise DataError(
+    raise UnnamedLabels(
         f"{description}: does not name the label values; type 'data.labels={{{names}}}', with "
         f"names of your own and any value that is not in the first {min(LOOKED_AT, len(files))} "
-        "label files"
+        "label files",
+        sorted(values),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,30 +36,41 @@ SERIES_ADVICE = (
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout that is read. overrides: the settings to type for it, beside data.root."""
+    """A layout that is read. overrides: the settings to type for it.
+
+    root: what data.root must be, where that is not the path that was looked at.
+    """
 
     description: str
     overrides: tuple[str, ...]
+    root: Path | None = None
 
 
 def find_layout(root: Path) -> Layout | None:
     """The layout of a folder or of a list of cases; None for one that is not known."""
     root = Path(root)
     if root.is_file():
-        known = root.suffix.lower() in (".csv", ".tsv", ".json")
-        return Layout("a list of cases", ("data=table",)) if known else None
+        return Layout("a list of cases", ("data=table",)) if _is_list(root) else None
     if (root / "dataset.json").is_file():
         return _layout_of_json(root)
-    return _bids(root) or _folder_a_case(root) or _series_a_case(root)
+    return _bids(root) or _folder_a_case(root) or _series_a_case(root) or _list_in(root)
 
 
 def describe_folder(root: Path) -> str:
     """What a folder without dataset.json is, and what to do about it."""
+    if root.is_file() and root.name in ("dataset.json", "dataset_description.json"):
+        return f"this describes the data set of its folder; type data.root={root.parent}"
+    if root.is_file():
+        return (
+            "not a list of cases, which is a .csv or .tsv with a column a file, or a .json with "
+            "'training'"
+        )
     if not root.is_dir():
         return f"{'not a folder' if root.exists() else 'no such folder'}; {ADVICE}"
     found = find_layout(root)
     if found is not None:
-        return f"no dataset.json in it: this is {found.description}; type {_typed(found)}"
+        typed = _typed(found) + (f" data.root={found.root}" if found.root else "")
+        return f"no dataset.json in it: this is {found.description}; type {typed}"
     entries = sorted(_entries(root))
     folders = [entry for entry in entries if entry.is_dir()]
     names = [entry.name for entry in entries]
@@ -102,6 +114,37 @@ def _layout_of_json(root: Path) -> Layout | None:
     if not image.exists() and image.with_name(numbered(image.name, 0)).exists():
         return Layout("the raw layout of nnU-Net's first version", ("data=nnunet",))
     return Layout("the Decathlon's layout", ("data=msd",))
+
+
+def list_files(folder: Path) -> list[Path]:
+    """The files right in a folder that can be lists of cases, sorted."""
+    return sorted(entry for entry in _entries(folder) if entry.is_file() and _is_list(entry))
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a file ends as a table, or has the training cases of a MONAI datalist."""
+    if path.suffix.lower() != ".json":
+        return path.suffix.lower() in (".csv", ".tsv")
+    try:
+        content = read_json(path)
+    except (DataError, OSError):
+        return False
+    return isinstance(content, dict) and isinstance(content.get("training"), list)
+
+
+def _list_in(root: Path) -> Layout | None:
+    """The one list of cases in a folder; a table of other things has no column `label`."""
+    lists = [path for path in list_files(root) if path.suffix == ".json" or _has_labels(path)]
+    named = f"a folder with a list of cases, {lists[0].name}" if lists else ""
+    return Layout(named, ("data=table",), lists[0]) if len(lists) == 1 else None
+
+
+def _has_labels(table: Path) -> bool:
+    try:
+        with open(table, encoding="utf-8-sig") as file:
+            return "label" in re.split(r"[,;\t]", file.readline(10_000).strip())
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _bids(root: Path) -> Layout | None:

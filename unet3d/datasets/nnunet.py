@@ -134,6 +134,17 @@ def _cases_in_folders(path: Path, ending: str, channels: int) -> list[Case]:
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror}") from error
     found = {case for name in names if (case := case_of_numbered(name, ending))}
+    expected = {numbered("", channel)[1:] for channel in range(channels)}
+    more = [
+        n
+        for n in names
+        if case_of_numbered(n, ending) and n.removesuffix(ending)[-4:] not in expected
+    ]
+    if more:
+        raise DataError(
+            f"{folder / more[0]}: 'channel_names' in {path} names {channels} channels, 0000 to "
+            f"{channels - 1:04d}; name this one, or remove the file"
+        )
     if not found:
         raise DataError(
             f"{folder}: contains no file that ends in _0000{ending}, as 'file_ending' in {path} "

@@ -13,6 +13,7 @@ from unet3d.datasets.dataset import Case, Dataset, checked_cases, is_path, short
 from unet3d.datasets.image_files import without_suffix
 from unet3d.datasets.json_files import read_json
 from unet3d.datasets.label_names import given_labels
+from unet3d.datasets.layouts import list_files
 from unet3d.datasets.volumes import read_header
 from unet3d.errors import DataError
 
@@ -45,6 +46,10 @@ def read_table(
     `label`. Raises DataError for a list that is missing, empty or malformed.
     """
     path, label = Path(path), label or "label"
+    if path.is_dir():
+        lists = list_files(path)
+        typed = f"; type data.root={lists[0]}" if lists else ", which has none"
+        raise DataError(f"{path}: data=table reads a list of cases, and this is a folder{typed}")
     if path.suffix.lower() == ".json":
         rows, names = _datalist(path, label, channels)
     elif path.suffix.lower() in SEPARATORS:
@@ -52,6 +57,7 @@ def read_table(
     else:
         raise DataError(f"{path}: a list of cases must be a .csv, .tsv or .json file")
     cases = checked_cases(path, [_case(path.parent, row) for row in rows])
+    _check_apart(path, cases)
     names = _sequence_names(names, path.parent / cases[0].images[0], len(cases[0].images))
     files = [path.parent / case.label for case in cases]
     return Dataset(
@@ -76,9 +82,16 @@ def _table(
     if len(set(columns)) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
         raise DataError(f"{path}: has two columns {short(twice)}")
+    if not columns:
+        raise DataError(f"{path}: an empty file; its first line must name the columns")
+    other = next((mark for mark in ";\t," if len(columns) == 1 and mark in columns[0]), None)
+    if other:
+        raise DataError(
+            f"{path}: its columns are separated by {other!r}; a .csv needs ',', a .tsv tabs"
+        )
     if label not in columns:
         raise DataError(
-            f"{path}: has no column {label!r}, but {', '.join(columns) or 'none'}; name that of "
+            f"{path}: has no column {label!r}, but {', '.join(columns)}; name that of "
             "the label files with data.label=<column>"
         )
     left = [name for name in columns if name not in (*OWN, label)]
@@ -154,6 +167,19 @@ def _case(root: Path, row: Row) -> Case:
         int(fold) if fold else None,
         weight,
     )
+
+
+def _check_apart(path: Path, cases: Sequence[Case]) -> None:
+    """DataError where two cases are the same files: they might train and test on one scan."""
+    found: dict[tuple[str, ...], str] = {}
+    for case in cases:
+        files = (*case.images, case.label)
+        if files in found:
+            raise DataError(
+                f"{path}: cases {found[files]} and {case.id} have the same files, as "
+                f"{case.images[0]}; remove one (a column `weight` draws more patches from a case)"
+            )
+        found[files] = case.id
 
 
 def _weight(row: Row) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from unet3d import machine
@@ -121,6 +122,7 @@ def set_up_devices(config: Config, worker: WorkerContext) -> str:
             "precision: mixed_float16 needs a GPU, TensorFlow has no float16 pooling on CPU; "
             "choose float32 or mixed_bfloat16"
         )
+    warn_of_slow_bfloat16(config.precision, gpus)
     if config.parallel.devices and not gpus:
         cpu = tf.config.list_physical_devices("CPU")[0]
         if len(tf.config.get_logical_device_configuration(cpu) or ()) != config.parallel.devices:
@@ -129,6 +131,15 @@ def set_up_devices(config: Config, worker: WorkerContext) -> str:
             )
     keras.config.set_dtype_policy(config.precision)
     return machine.gpu_name(gpus[0]) if gpus else "CPU"
+
+
+def warn_of_slow_bfloat16(precision: str, gpus: Sequence[Any]) -> None:
+    """Log a warning where bfloat16 is asked of a CPU that does not compute it."""
+    if precision == "mixed_bfloat16" and not gpus and not machine.computes_bfloat16():
+        log.warning(
+            "precision: this CPU has no AVX-512, so mixed_bfloat16 is many times slower than "
+            "float32; type precision=float32, or use a GPU"
+        )
 
 
 def local_replicas(strategy: Any, worker: WorkerContext) -> int:

@@ -79,7 +79,8 @@ def _machine_rows() -> Iterator[tuple[str, str]]:
         except PackageNotFoundError:
             yield package, "not installed: pip install -e ."
     memory = psutil.virtual_memory()
-    yield "CPU cores", str(machine.cores())
+    slow = "" if machine.computes_bfloat16() else ", without AVX-512: mixed_bfloat16 is slow here"
+    yield "CPU cores", f"{machine.cores()}{slow}"
     yield "memory", f"{memory.available / GB:.1f} GB free of {memory.total / GB:.1f}"
 
 

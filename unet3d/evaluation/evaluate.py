@@ -21,6 +21,7 @@ from unet3d.evaluation.summary import write_table
 from unet3d.inference.ensemble import Ensemble
 from unet3d.inference.network import run_files
 from unet3d.sampling.targets import Targets
+from unet3d.terminal import print_table
 
 if TYPE_CHECKING:
     from unet3d.evaluation.test_set import Evaluation
@@ -92,20 +93,15 @@ def _pairs(pred: Path, truth: Path, settings: EvaluateConfig) -> list[Pair]:
 
 def _tabulate(rows: list[ScoreRow], folder: Path, runs: Mapping[str, str]) -> dict[str, float]:
     """Write the tables and print means and deviations. runs: that segmented each case, if any."""
-    from rich.console import Console
-    from rich.table import Table
-
     summary = write_table(rows, folder, runs)
     own = [name for name in rows[0][2] if name not in METRICS]
     shown = ("hd95", "nsd", "sensitivity", "precision", "lesion_f1", *own)
-    table = Table()
-    for heading in ("region", "dice", "deviation", *shown):
-        table.add_column(heading)
+    lines = []
     for region, found in summary.items():
         dice = found["dice"]
         means = (found[name]["mean"] for name in shown)
-        table.add_row(region, *(f"{v:.4g}" for v in (dice["mean"], dice["std"], *means)))
-    Console(width=100 + 12 * len(own)).print(table)
+        lines.append((region, *(f"{v:.4g}" for v in (dice["mean"], dice["std"], *means))))
+    print_table(("region", "dice", "deviation", *shown), lines, ("region",), 100 + 12 * len(own))
     log.info("%d cases; tables and box plots are in %s", len({case for case, _, _ in rows}), folder)
     return {
         f"{metric}_{region}": cell["mean"]

@@ -27,6 +27,7 @@ from unet3d.inference.network import check_runs, run_files, run_targets, start_t
 from unet3d.inference.stale import warn_of_stale
 from unet3d.inference.tuned import Tuned, weights_of, write_tuned
 from unet3d.sampling.targets import Targets
+from unet3d.terminal import print_table
 
 log = logging.getLogger(__name__)
 # Even a gain in each of 5 cases may be chance: by the sign test p is 2 * 0.5**5 = 0.06; of 6, 0.03.
@@ -109,21 +110,17 @@ def _parts(
 
 def _show(tuned: Tuned, ensemble: Ensemble) -> None:
     """Print the choice, and what the mean Dice becomes by it."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
     steps = "post-processing", "dice"
-    for heading in ("region", "dice", *steps, *(("threshold", *steps) if tuned.thresholds else ())):
-        table.add_column(heading)
+    headings = ("region", "dice", *steps, *(("threshold", *steps) if tuned.thresholds else ()))
+    rows = []
     for name, found in tuned.dice.items():
         values = [f"{value:.4f}" for value in found.values()]
         cells = [name, values[0], _shown(tuned.at_half[name]), values[1]]
         if tuned.thresholds:
             cells += [f"{tuned.thresholds[name]:g}: {values[2]}"]
             cells += [_shown(tuned.at_thresholds[name]), values[3]]
-        table.add_row(*cells)
-    Console(width=110).print(table)
+        rows.append(cells)
+    print_table(headings, rows, ("region", "post-processing"), page=110)
     log.info("chosen on %d cases: %s", tuned.cases, ensemble.tuned)
     if tuned.cases < LEAST_CASES:
         all_folds = "; choose on all folds, by sweep.folds and unet3d tune sweep=<name>"

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet3d.datasets.volumes import read_header
-from unet3d.errors import DataError
-from unet3d.files import replacing
+from unet3d.inference.nnunet_files import with_background, write_nnunet_files
 from unet3d.inference.scan import PreparedScan, Scan, write_shares
 from unet3d.preprocessing.geometry import restore_values
 from unet3d.sampling.targets import Targets
@@ -48,7 +46,7 @@ def _each_entropy(shares: np.ndarray) -> np.ndarray:
 class ProbabilityMaps:
     """The probability of each output, from the mean logits. values: float16 (x, y, z, outputs).
 
-    npz: written as one file in the manner of nnU-Net, see `write_npz`.
+    npz: written in the manner of nnU-Net, see `write_nnunet_files`.
     """
 
     def __init__(self, scan: PreparedScan, targets: Targets, npz: bool = False):
@@ -63,7 +61,11 @@ class ProbabilityMaps:
         """On the scan's grid: <folder>/<output>/<name>.nii.gz for each, or <folder>/<name>.npz."""
         if self.npz:
             outputs = np.stack([values.astype(np.float16).T for _, values in self._restored()])
-            write_npz(folder / f"{name}.npz", outputs, self.targets.names, scan.files[0])
+            names = self.targets.names
+            if self.targets.single_labels and not self.targets.exclusive:
+                outputs, names = with_background(outputs), ("background", *names)
+            path = folder / f"{name}.npz"
+            write_nnunet_files(path, outputs, names, scan.files[0], self.scan.geometry)
             return
         for output, values in self._restored():
             write_shares(folder / output / f"{name}.nii.gz", values, scan.files[0])
@@ -74,28 +76,6 @@ class ProbabilityMaps:
         for index, output in enumerate(self.targets.names):
             outside = float(self.targets.exclusive and index == 0)
             yield output, restore_values(self.values[..., index], geometry, outside)
-
-
-def write_npz(path: Path, values: np.ndarray, names: Sequence[str], like: Path) -> None:
-    """Probabilities (outputs, z, y, x), the order of nnU-Net's, as `probabilities` in a .npz file.
-
-    Beside them `outputs`, their names, `affine` (4, 4) from voxels (x, y, z) of the file `like` to
-    mm, and `spacing` (z, y, x) in mm. The file appears whole. Raises DataError where it cannot be
-    written.
-    """
-    header = read_header(like)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            np.savez_compressed(
-                temporary,
-                probabilities=values,
-                outputs=np.array(names),
-                affine=header.affine,
-                spacing=np.array(header.spacing[::-1]),
-            )
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 class UncertaintyMaps:

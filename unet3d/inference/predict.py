@@ -11,7 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from unet3d import machine
 from unet3d.config.schema import PredictConfig
+from unet3d.datasets.image_files import ITK_SUFFIXES, SUFFIXES
+from unet3d.datasets.itk import WRITING, simple_itk
+from unet3d.distributed.strategy import warn_of_slow_bfloat16
 from unet3d.errors import ConfigError, DataError, RunError, RunStopped
 from unet3d.inference.decision import Decision, make_decision
 from unet3d.inference.dicom_seg import SUFFIX as DICOM_SUFFIX
@@ -52,6 +56,8 @@ def predict(settings: PredictConfig, ensemble: Ensemble) -> list[Path]:
     a scan that cannot be used is reported and left out; at the end that raises RunStopped with
     exit code 1.
     """
+    from unet3d.config.compose import stored_config
+
     input_paths(settings.input)  # what is missing shows before a run is fetched
     check_runs(ensemble.runs, settings.output_dir, settings.precision)
     warn_of_stale(ensemble, settings.output_dir)
@@ -60,7 +66,9 @@ def predict(settings: PredictConfig, ensemble: Ensemble) -> list[Path]:
     decision = make_decision(
         settings.thresholds, settings.postprocess, outputs, ensemble, settings.output_dir
     )
-    scans = find_scans(settings.input, len(described.channels))
+    trained_on = stored_config(run_files(ensemble.runs[0], settings.output_dir).config).data
+    pattern = trained_on.pattern if trained_on.layout == "folders" else None
+    scans = find_scans(settings.input, len(described.channels), pattern, described.channels)
     targets = _outputs(settings, scans)
     check_format(settings.format, scans)
     start_tensorflow(settings.threads)
@@ -125,14 +133,16 @@ def _outputs(settings: PredictConfig, scans: Sequence[Scan]) -> list[Path]:
     """The output file of each scan. Raises ConfigError where output does not fit input."""
     output = Path(settings.output)
     suffix = DICOM_SUFFIX if settings.format == DICOM_SEG else ".nii.gz"
-    is_file = output.name.endswith((".nii.gz", ".nii", DICOM_SUFFIX))
-    endings = DICOM_SUFFIX if settings.format == DICOM_SEG else (".nii.gz", ".nii")
+    is_file = output.name.endswith((*SUFFIXES, DICOM_SUFFIX))
+    endings = DICOM_SUFFIX if settings.format == DICOM_SEG else SUFFIXES
     if is_file and not output.name.endswith(endings):
         other = "nifti" if settings.format == DICOM_SEG else DICOM_SEG
         raise ConfigError(
             f"output: {output} does not fit format={settings.format}; type format={other}, or name "
             f"a {suffix} file"
         )
+    if output.name.endswith(ITK_SUFFIXES):
+        simple_itk(output, *WRITING)  # before the work
     if is_file and os.path.isdir(output):
         raise ConfigError(f"output: {output} is a folder; name a file, or another folder")
     given = input_paths(settings.input)[0]
@@ -194,6 +204,7 @@ def load_ensemble(
 
     Raises RunError where inputs or outputs differ between them.
     """
+    warn_of_slow_bfloat16(precision, machine.opened_gpus())
     networks = [load_trained(run, output_dir, batch_size, precision) for run in runs]
     networks = [replace(one, weight=float((weights or {}).get(one.run, 1))) for one in networks]
     first = networks[0]

@@ -14,8 +14,10 @@ import numpy as np
 from unet3d.config.command_line import expand_home
 from unet3d.config.schema import DataConfig
 from unet3d.datasets.dicom import is_dicom_folder, series_modality
+from unet3d.datasets.folders import images_by_case
 from unet3d.datasets.grids import check_same_grid
 from unet3d.datasets.image_files import (
+    ITK_SUFFIXES,
     NIFTI_SUFFIXES,
     case_of_numbered,
     numbered,
@@ -48,11 +50,16 @@ class PreparedScan:
     geometry: Geometry
 
 
-def find_scans(given: str, channels: int) -> list[Scan]:
+def find_scans(
+    given: str, channels: int, pattern: str | None = None, names: Sequence[str] = ()
+) -> list[Scan]:
     """The scans that `input=` names: a file, the files of one case as a,b,c, or a folder.
 
     In a folder each file is a case, unless the network has several `channels`: then files of one
     stem that end in _0000, _0001, ... and are as many are the sequences of a case, as in nnU-Net.
+    Of a network of one sequence that is so where all files end in _0000.
+    pattern, names: `data.pattern` and the sequences of a network that was trained on data=folders;
+    a folder without image files of its own has the cases that fit it.
     A folder with a DICOM series is a file in this sense. Raises DataError where there are none, or
     where two would have the same name.
     """
@@ -64,6 +71,8 @@ def find_scans(given: str, channels: int) -> list[Scan]:
     except OSError as error:
         raise DataError(f"input: {paths[0]} cannot be read ({error.strerror})") from error
     files = [path for path in found if without_suffix(path.name) is not None]
+    if pattern and not files and (cases := images_by_case(paths[0], pattern, names)):
+        return [Scan(name, images) for name, images in sorted(cases.items())]
     files = files or [path for path in found if is_dicom_folder(path)]
     if not files:
         raise DataError(f"input: {paths[0]} contains no .nii.gz or .nii file, and no DICOM series")
@@ -84,10 +93,11 @@ def _grouped(files: Sequence[Path], channels: int) -> list[Scan]:
     for path in files:
         if name := case_of_numbered(stem(path)):
             by_stem.setdefault(name, {}).setdefault(stem(path), path)
+    one_each = channels == 1 and all(stem(path).endswith("_0000") for path in files)
     complete: dict[str, tuple[Path, ...]] = {}
     for name, parts in by_stem.items():
         expected = [numbered(name, index) for index in range(channels)]
-        if channels > 1 and sorted(parts) == expected:
+        if (channels > 1 or one_each) and sorted(parts) == expected:
             complete[name] = tuple(parts[one] for one in expected)
     grouped = {path for parts in complete.values() for path in parts}
     scans = [Scan(name, parts) for name, parts in complete.items()]
@@ -151,6 +161,7 @@ def prepare_scan(scan: Scan, data: DataConfig, names: Sequence[str]) -> Prepared
         raise DataError(
             f"{scan.files[0]}: {len(channels)} sequences, but the network was trained on "
             f"{len(names)}: {', '.join(names)}"
+            + ("; type the files of one case as input=a,b,c" if len(channels) == 1 else "")
         )
     _mention_modality(scan, data)
     image, _, geometry, _ = standard_image(scan.files[0], channels, data, tuple(names))
@@ -201,7 +212,15 @@ def write_shares(path: Path, values: np.ndarray, like: Path) -> None:
 
 
 def write_volume(path: Path, voxels: np.ndarray, like: Path, slope: float = 1.0) -> None:
-    """Write voxels (x, y, z) on the grid of the file `like`; slope: what one of their units is."""
+    """Write voxels (x, y, z) on the grid of the file `like`; slope: what one of their units is.
+
+    The ending of `path` names the format; of .mha, .mhd, .nrrd and .nhdr there is no slope.
+    """
+    if path.name.endswith(ITK_SUFFIXES):
+        from unet3d.datasets.itk import write_itk
+
+        write_itk(path, voxels if slope == 1 else voxels * np.float32(slope), read_header(like))
+        return
     import nibabel
 
     if like.name.endswith(NIFTI_SUFFIXES) and not like.is_dir():

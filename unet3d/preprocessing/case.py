@@ -206,7 +206,7 @@ def _read_label(dataset: Dataset, case: Case) -> tuple[np.ndarray, set[int]]:
     if unknown:
         known = ", ".join(map(str, [0, *dataset.labels]))
         raise DataError(
-            f"{path}: label value {unknown[0]} is not in {dataset.description.name}, which names "
+            f"{path}: label value {unknown[0]} is not in {dataset.label_source}, which names "
             f"{known}"
         )
     return labels, found

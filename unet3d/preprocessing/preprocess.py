@@ -206,7 +206,11 @@ def _build_all(
         if bad:
             first = min(bad)
             log.warning(
-                "data: %d cases cannot be used, as case %s: %s", len(bad), first, bad[first]
+                "data: %d of %d cases cannot be used, as case %s: %s",
+                len(bad),
+                len(dataset.cases),
+                first,
+                bad[first],
             )
         # in an order of its own, so that two processes building the same store share the work
         cases = [case for case in dataset.cases if case.id not in bad]

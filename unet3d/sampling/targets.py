@@ -25,6 +25,13 @@ class Targets:
     exclusive: bool
     ignores: bool = False
 
+    @property
+    def single_labels(self) -> bool:
+        """Whether each output stands for one label value, so that no two of them overlap."""
+        return bool(
+            ((self.table == 1).sum(axis=0) == 1).all() and (self.table.sum(axis=1) <= 1).all()
+        )
+
     def encode(self, label: np.ndarray) -> np.ndarray:
         """uint8 labels of any shape -> float32 (..., outputs), in {0, 1}."""
         return self.table[label]

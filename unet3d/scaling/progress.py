@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich import box
 from rich.table import Table
 
 from unet3d.progress_bars import LiveDrawing
@@ -14,6 +15,8 @@ from unet3d.scaling.cells import Cell
 from unet3d.sweep.format import clock
 
 log = logging.getLogger(__name__)
+HEADINGS = ("part", "devices", "state", "trials", "time", "forecast", "speed-up")
+WIDE = 80  # columns of a terminal for the whole table
 COLOURS = {"measured": "green", "running": "cyan"}
 
 
@@ -67,16 +70,20 @@ class StudyProgress(LiveDrawing):
         """As it is drawn."""
         measured = sum(row.state == "measured" for row in self.rows.values())
         title = f"{measured} of {len(self.rows)} parts measured"
-        table = Table(title=title, title_justify="left")
-        for heading in ("part", "devices", "state", "trials", "time", "forecast", "speed-up"):
-            table.add_column(heading, justify="left" if heading == "part" else "right")
+        narrow = self.console.width < WIDE
+        left_out = ("trials", "forecast") if narrow else ()
+        table = Table(title=title, title_justify="left", box=None if narrow else box.HEAVY_HEAD)
+        for heading in HEADINGS:
+            if heading not in left_out:
+                left = heading == "part"
+                table.add_column(heading, justify="left" if left else "right", no_wrap=not left)
         alone = [r.seconds for r in self.rows.values() if r.cell.devices == 1 and r.seconds]
         for row in self.rows.values():
             seconds = row.seconds
             if row.state == "running":
                 seconds = time.monotonic() - self.begun
             speedup = alone[0] / row.seconds if alone and row.seconds else None
-            table.add_row(
+            cells = (
                 f"{row.cell.mode}, repeat {row.cell.repeat + 1}"
                 if row.cell.repeat
                 else row.cell.mode,
@@ -87,4 +94,5 @@ class StudyProgress(LiveDrawing):
                 "-" if row.forecast is None else clock(row.forecast),
                 "" if speedup is None else f"{speedup:.2f}",
             )
+            table.add_row(*(c for h, c in zip(HEADINGS, cells, strict=True) if h not in left_out))
         return table

@@ -68,12 +68,13 @@ def simulate_command(
         find_sweep(output_dir, sweep)
     timing = timing_for(settings.timing, settings.runs, output_dir)
     study = trials_of_sweep(output_dir, sweep) if sweep else trials_of_settings(overrides, settings)
-    alone = Policy(weak=settings.weak, warm=settings.warm)
+    weak = study.per_replica if settings.weak is None else settings.weak
+    alone = Policy(weak=weak, warm=settings.warm)
     base = one_device(study.trials, timing, alone, settings.seed)
     rows, outcomes = [], {}
     for devices in settings.gpus:
         cluster = _cluster(devices, settings)
-        for policy in policies(cluster, settings.weak, settings.warm):
+        for policy in policies(cluster, weak, settings.warm):
             outcome = simulate(study.trials, cluster, timing, policy, settings.seed)
             name = policy.name(cluster) + (", growing" if policy.grow else "")
             rows.append(_row(outcome, name, base.makespan, settings.price))

@@ -21,11 +21,15 @@ from unet3d.training.run_cost import run_cost
 
 @dataclass(frozen=True)
 class Study:
-    """Trials to simulate. assumed: what is not known of their data, in words; "" where it is."""
+    """Trials to simulate. assumed: what is not known of their data, in words; "" where it is.
+
+    per_replica: whether their settings give the batch of a replica.
+    """
 
     name: str
     trials: tuple[SimulatedTrial, ...]
     assumed: str = ""
+    per_replica: bool = False
 
 
 def trials_of_sweep(output_dir: str, name: str) -> Study:
@@ -59,7 +63,8 @@ def trials_of_settings(overrides: Sequence[str], settings: SimulateConfig) -> St
         split = make_split(store.cases, config.data, store.source)
         trials.append(SimulatedTrial(f"trial {number}", run_cost(config, store, split, outputs)))
     name = next((o.partition("=")[2] for o in overrides if o.startswith("experiment=")), "sweep")
-    return Study(name, tuple(trials), assumed)
+    per_replica = any(config.batch_per_replica is not None for config in configs)
+    return Study(name, tuple(trials), assumed, per_replica)
 
 
 def grid_of(overrides: Sequence[str]) -> list[tuple[str, ...]]:

@@ -35,19 +35,21 @@ def finish(
     from unet3d.sweep.report.configuration_table import markdown, print_verdict
     from unet3d.sweep.report.cost import cost_sentence
     from unet3d.sweep.report.front import front_sentence
+    from unet3d.sweep.report.lineage import lineage_sentence
     from unet3d.sweep.report.memory import memory_sentence
-    from unet3d.sweep.report.report import verdict_of, write_report
-    from unet3d.sweep.report.results import counted, note, print_results, read_results
+    from unet3d.sweep.report.report import read_findings, write_report
+    from unet3d.sweep.report.results import counted, note, print_results
 
-    records = read_results(folder)
+    findings = read_findings(folder, plan.config.output_dir)
+    records, found = findings.trials, findings.verdict
     print_results(records)
-    found = verdict_of(folder, plan.config.output_dir)
     if found is not None:
         print_verdict(found)
-    report = write_report(folder, plan.config.output_dir)
+    report = write_report(folder, plan.config.output_dir, findings)
     cost = cost_sentence(records, plan.config.sweep.budget)
     front = front_sentence(records, plan.config.sweep.minimize)
-    for line in (comparison(folder), cost, memory_sentence(records), front):
+    lineage = lineage_sentence(findings.lineage, records)
+    for line in (comparison(folder), cost, memory_sentence(records), front, lineage):
         if line:
             log.info("%s", line)
     log.info("report: %s", report)
@@ -61,6 +63,7 @@ def finish(
         texts = {
             "sweep.answer": found.answer if found is not None else "",
             "sweep.front": front,
+            "sweep.lineage": lineage,
             "sweep.ended": budget.reason if budget is not None else "",
         }
         tags = {name: text[:LONGEST_TAG] for name, text in texts.items() if text}

@@ -72,7 +72,7 @@ class LiveTable(LiveDrawing):
         self.first_begun = self.first_begun or time.monotonic()
         epoch = self.rows[trial.number].epoch if trial.number in self.rows else 0
         self.rows[trial.number] = TrialRow(
-            trial.name, "running", epoch, trial.config.epochs, time.monotonic(), epoch
+            trial.name, "running", epoch, trial.config.last_epoch, time.monotonic(), epoch
         )
         if devices and epoch:
             text = "trial %d (%s) regrouped after epoch %d: %d -> %d devices"
@@ -104,7 +104,7 @@ class LiveTable(LiveDrawing):
         """A trial has ended, or had ended before this command."""
         self.last_ended = time.monotonic()
         row = self.rows.setdefault(
-            trial.number, TrialRow(trial.name, "", 0, trial.config.epochs, time.monotonic(), 0)
+            trial.number, TrialRow(trial.name, "", 0, trial.config.last_epoch, time.monotonic(), 0)
         )
         row.state, row.best, row.epoch = result.state, result.best, result.epochs
         row.seconds = result.seconds

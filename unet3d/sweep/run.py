@@ -15,7 +15,7 @@ from typing import Any
 from unet3d.cluster.ray_cluster import cluster_address, ray_cluster
 from unet3d.cluster.versions import check_nodes
 from unet3d.config.command_line import program
-from unet3d.config.schema import AUTO, Config
+from unet3d.config.schema import AUTO, Config, SweepConfig
 from unet3d.disk import check_writable
 from unet3d.distributed.gpus import check_gpus
 from unet3d.distributed.run_state import FAILED, KILLED, RUNNING, read_state
@@ -182,7 +182,7 @@ def _run(
             prepare=prepare,
             record_failure=record_failure,
             record_stop=record_stop,
-            grow=plan.config.sweep.grow,
+            grow=_grow(plan.config.sweep),
             budget=budget,
         )
         results = run_trials(sweep)
@@ -194,6 +194,11 @@ def _run(
         known = replace(folder.facts(), seconds=seconds, overhead=overhead)
         folder.write_facts(replace(known, worker_start=pool.start_seconds))
     return results
+
+
+def _grow(sweep: SweepConfig) -> str:
+    """When trials grow: never in a population, where short trials wait for each other."""
+    return sweep.grow if sweep.perturbation_interval is None else "off"
 
 
 def _show_costs(plan: SweepPlan, resources: TrialResources, local: bool) -> None:

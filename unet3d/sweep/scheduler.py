@@ -241,7 +241,7 @@ def _read_epochs(sweep: Sweep, running: RunningTrial) -> None:
         running.run_id = running.run_id or folder.run_id() or ""
         sweep.table.epoch(running.trial, record)
         value = record["metrics"].get("val/dice")
-        last = record["epoch"] >= running.trial.config.epochs
+        last = record["epoch"] >= running.trial.config.last_epoch
         if value is None or running.pruned:
             continue
         if sweep.search.should_prune(running.trial, record["epoch"], value) and not last:

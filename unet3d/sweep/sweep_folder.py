@@ -89,6 +89,11 @@ class SweepFolder:
         return self.path / "race.json"
 
     @property
+    def lineage(self) -> Path:
+        """What the members of a population have continued from."""
+        return self.path / "lineage.json"
+
+    @property
     def _data(self) -> Path:
         return self.path / "data.json"
 

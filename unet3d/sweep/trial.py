@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -57,7 +57,8 @@ class Trial:
 
     def command_with(self, replicas: Sequence[str]) -> str:
         """The command that trains this one alone; replicas: overrides that fix their number."""
-        own = [o for o in self.overrides if self._is_needed_alone(override_key(o))]
+        effects = {name: setting.effect for name, _, setting in walk(self.config)}
+        own = [o for o in self.overrides if self._is_needed_alone(override_key(o), effects)]
         if self.config.data.patch == AUTO and not any(o.startswith("data.patch=") for o in own):
             own.append(f"data.patch={AUTO}")  # of a preset: the report puts in what it has chosen
         for key in MAPPINGS:
@@ -66,11 +67,10 @@ class Trial:
         options = ["--config-dir", self.config_dir] if self.config_dir else []
         return train_command([*options, *own, *replicas])
 
-    def _is_needed_alone(self, key: str) -> bool:
+    def _is_needed_alone(self, key: str, effects: Mapping[str, Effect]) -> bool:
         """Whether an override belongs to the training: how it is divided among replicas does."""
         if key in REPLICAS and self.config.parallel.name == "data":
             return True
-        effects = {name: setting.effect for name, _, setting in walk(self.config)}
         return (
             key.split(".")[0] not in OF_THE_SWEEP
             or effects.get(key, Effect.NONE) is not Effect.NONE
@@ -127,7 +127,10 @@ def split_override(override: str) -> tuple[str, str]:
     return key.lstrip("+~"), value
 
 
-def make_name(swept: Iterable[str], text: str) -> str:
-    """A sweep's name from the keys it varies and a digest of `text`, which says all it runs."""
+def make_name(swept: Iterable[str], text: str, search: Iterable[str] = ()) -> str:
+    """A sweep's name from the keys it varies and a digest of `text`, which says all it runs.
+
+    search: words for how it chooses its trials.
+    """
     words = "-".join(key.rpartition(".")[2] for key in swept)[:60] or "sweep"
-    return f"{words}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return "-".join([words, *search, hashlib.sha256(text.encode()).hexdigest()[:6]])

@@ -91,7 +91,7 @@ def fit(training: Training, progress: TrainingProgress) -> TrainingProgress:
         closing(StepTrace(training.folder.trace, traced_steps)) as trace,
         closing(_energy(training, progress)) as energy,
     ):
-        while len(progress.history) < min(config.epochs, config.stop_after or config.epochs):
+        while len(progress.history) < config.last_epoch:
             epoch = len(progress.history) + 1
             spent = run_epoch(training, progress, train_step, batches, epoch, trace, between)
             times.count_all_reduce(spent.steps * reduce_ms / 1000)

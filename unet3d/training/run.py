@@ -31,6 +31,7 @@ from unet3d.tracking.connection import connect
 from unet3d.tracking.run import start_run
 from unet3d.tracking.tracker import NoTracker, Tracker
 from unet3d.training.auto_resume import began_by_itself
+from unet3d.training.continue_from import check_continued
 from unet3d.training.resume import keep_patch
 from unet3d.training.run_times import RunTimes, begin_times
 from unet3d.training.setup import Setup, make_setup
@@ -63,6 +64,7 @@ def run_training(config: Config, worker: WorkerContext = SINGLE_WORKER) -> float
                 _check_writable(run_folder(config.output_dir, config.resume))
                 writer = held.enter_context(_writing(config, config.resume, worker))
             check_gpus(config)
+            check_continued(config)
             connection = connect(config, lost_run_ok=True) if worker.chief else None
             setup = make_setup(config, worker)
             config = setup.config  # as it is recorded: with the patch that auto has chosen
@@ -87,15 +89,25 @@ def _resumed_progress(setup: Setup) -> TrainingProgress | None:
     from unet3d.training.checkpoint import has_checkpoint, load_checkpoint, remove_leftovers
 
     if not setup.config.resume:
-        return None
+        return _continued_progress(setup)
     folder = run_folder(setup.config.output_dir, setup.config.resume)
     if setup.worker.chief:
         remove_leftovers(folder)
     # A job or a trial may have been lost before the first checkpoint; a user would want to know.
     unattended = setup.worker.job_folder or began_by_itself(setup.config)
     if unattended and not has_checkpoint(folder):
-        return None
+        return _continued_progress(setup)
     return load_checkpoint(folder, setup.state.variables())
+
+
+def _continued_progress(setup: Setup) -> TrainingProgress | None:
+    """What a run begins with that continues from another one; None for one that does not."""
+    from unet3d.training.continue_from import continued_progress
+
+    if setup.config.continue_from is None:
+        return None
+    variables, steps = setup.state.variables(), setup.stream.steps_per_epoch
+    return continued_progress(setup.config, variables, steps)
 
 
 def _check_writable(folder: RunFolder) -> None:
@@ -274,6 +286,8 @@ def _describe(setup: Setup, tracker: Tracker) -> float:
     if worker.job_folder and (changes := worker.job_folder.regroupings()):
         shown = [f"epoch {epoch}: {before} -> {after} devices" for epoch, before, after in changes]
         tracker.set_tags({"sweep.grown": "; ".join(shown)})
+    if config.continue_from is not None:
+        tracker.set_tags({"continue_from": config.continue_from})
     if setup.record.accepted:
         tracker.set_tags({"data.accepted": " | ".join(setup.record.accepted)})
     return predicted

@@ -56,7 +56,7 @@ def run_cost(config: Config, store: Store, split: Split, outputs: int) -> RunCos
     windows = [_windows(store.cases[case].shape, patch, config) for case in validated]
     voxels = sum(windows) / max(1, len(windows))
     return RunCost(
-        epochs=config.epochs,
+        epochs=config.last_epoch,
         steps=stream.steps_per_epoch,
         batch=config.batch_size,
         flops=(1 + BACKWARD) * forward,

@@ -13,8 +13,8 @@ import pytest
 from markupsafe import escape
 from omegaconf import OmegaConf
 
+from tests import REPOSITORY
 from tests.e2e.browser import browser, needs_chromium
-from tests.e2e.commands import REPOSITORY
 from tests.sweep.folders import COMMAND, write_sweep, write_trial
 from unet3d.cli import main
 from unet3d.config.compose import compose_config
@@ -145,6 +145,18 @@ def test_the_page_stands_alone_and_tells_the_sweep(search: Path) -> None:
     assert "http:" not in html and "https:" not in html and "<link" not in html
     assert "prefers-color-scheme: dark" in html
     assert "aria-sort" in html and "navigator.clipboard" in html
+
+
+def test_a_page_of_a_thousand_trials_stays_below_3_mb(tmp_path: Path) -> None:
+    """With all its rows and pictures: it is one file, to be sent to others."""
+    sweep = write_sweep(tmp_path, "large")
+    for number in range(1000):
+        swept = {
+            "lr": repr(1e-4 * (1 + number // 25)),
+            "optimizer.beta_2": repr(0.9 + number % 25 / 250),
+        }
+        write_trial(sweep, number, swept, [0.1 * number % 0.7] * 10, seconds=60.0)
+    assert len(page_of(sweep).encode()) < 3e6
 
 
 def test_pictures_are_written_whole_beside_the_page(search: Path) -> None:
@@ -368,3 +380,26 @@ def test_headings_sort_the_table(search: Path, tmp_path: Path) -> None:
         page.click("//pre/button[text()='Copy']")
         page.exists("//pre/button[text()='Copied']")
         assert page.driver.get_log("browser") == []
+
+
+@needs_chromium
+def test_a_filter_leaves_the_rows_that_match(search: Path, tmp_path: Path) -> None:
+    """Words anywhere in a row, and values of a column, compared as numbers; all must hold."""
+    page_of(search)
+    with browser(tmp_path) as page:
+        page.driver.get((search / "report" / "index.html").as_uri())
+
+        def left(text: str) -> tuple[set[str], str]:
+            for field in page.visible("//label[contains(., 'Filter')]/input"):
+                field.clear()
+                field.send_keys(text)
+            rows = page.visible("//h2[.='Trials']/..//tbody/tr/td[1]")
+            count = page.visible("//h2[.='Trials']/..//output")
+            return {row.text for row in rows}, count[0].text if count else ""
+
+        assert left("lr=0.001") == ({"10"}, "1 of 11")
+        assert left("lr<=0.0001") == ({"0", "8", "9"}, "3 of 11")
+        assert left("norm=batch finished") == ({"0", "3", "6"}, "3 of 11")
+        assert left("val/dice>0.8") == ({"3", "4", "5"}, "3 of 11")
+        assert left("FAILED") == ({"9"}, "1 of 11")
+        assert left("space nothing") == (set(), "0 of 11")

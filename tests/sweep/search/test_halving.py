@@ -12,7 +12,7 @@ from tests.sweep.folders import write_sweep, write_trial
 from unet3d.config.schema import Config, SweepConfig
 from unet3d.errors import ConfigError
 from unet3d.sweep.configurations import find_ensemble
-from unet3d.sweep.report.report import verdict_of
+from unet3d.sweep.report.report import read_findings
 from unet3d.sweep.report.results import read_results
 from unet3d.sweep.search.halving import HalvingSearch, rung_sizes
 from unet3d.sweep.search.rules import check_fidelity_key, check_search
@@ -118,6 +118,6 @@ def test_only_the_highest_rung_is_compared(tmp_path: Path) -> None:
     (top / "trial.json").write_text(described.replace('"number"', '"rung": 1, "number"'))
     folder = SweepFolder(sweep)
     assert [one.number for one in read_results(folder)] == [2, 0, 1]
-    found = verdict_of(folder, str(tmp_path))
+    found = read_findings(folder, str(tmp_path)).verdict
     assert found is not None and [row.name for row in found.rows] == ["lr=2, train_share=1"]
     assert find_ensemble(str(tmp_path), "s").runs == (f"{2:032x}",)

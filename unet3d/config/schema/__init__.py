@@ -46,7 +46,7 @@ from unet3d.config.schema.optimizer import (
     SGDConfig,
 )
 from unet3d.config.schema.parallel import ParallelConfig
-from unet3d.config.schema.run import Config, SweepRunConfig, ValidationConfig
+from unet3d.config.schema.run import Config, SweepRunConfig, TrainConfig, ValidationConfig
 from unet3d.config.schema.schedule import ScheduleConfig
 from unet3d.config.schema.sweep import SweepConfig
 from unet3d.config.schema.tracking import TrackingConfig
@@ -90,6 +90,7 @@ __all__ = [
     "SweepConfig",
     "SweepRunConfig",
     "TrackingConfig",
+    "TrainConfig",
     "TuneConfig",
     "UiConfig",
     "ValidationConfig",

@@ -13,13 +13,13 @@ from unet3d.config.schema.optimizer import (
     SGDConfig,
 )
 from unet3d.config.schema.parallel import ParallelConfig
-from unet3d.config.schema.run import Config, SweepRunConfig
+from unet3d.config.schema.run import SweepRunConfig, TrainConfig
 from unet3d.config.schema.schedule import ScheduleConfig
 from unet3d.config.schema.tracking import TrackingConfig
 
 # By group, and by the name under which the defaults lists in conf/ refer to it.
 SCHEMAS: dict[tuple[str, str], type] = {
-    ("schema", "train"): Config,
+    ("schema", "train"): TrainConfig,
     ("schema", "sweep"): SweepRunConfig,
     ("data", "base_data"): DataConfig,
     ("model", "base_model"): ModelConfig,
@@ -34,13 +34,21 @@ SCHEMAS: dict[tuple[str, str], type] = {
     ("tracking", "base_tracking"): TrackingConfig,
 }
 
+GRID_SWEEPER = "hydra_plugins.unet3d_sweep.grid_sweeper.GridSweeper"
+
 
 def register_schema() -> None:
     """Put the schemas where Hydra's defaults lists find them (`base_data`, `base_model`...)."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeperConf
     from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
 
+    Plugins.instance()  # stores Hydra's own sweeper when it is first asked for
+    store = ConfigStore.instance()
     for (group, name), schema in SCHEMAS.items():
-        ConfigStore.instance().store(group=group, name=name, node=schema)
+        store.store(group=group, name=name, node=schema)
+    # In the place of Hydra's own sweeper, which would take minutes for 1,000 trials.
+    store.store(group="hydra/sweeper", name="basic", node=BasicSweeperConf(_target_=GRID_SWEEPER))
 
 
 def schemas_of(group: str) -> list[type]:

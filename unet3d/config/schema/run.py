@@ -157,6 +157,25 @@ class Config:
         newer=True,
         path=True,
     )
+    continue_from: Optional[str] = setting(
+        None,
+        "id of a run to begin from where it has ended: weights, optimizer and epochs; other "
+        "settings may differ, but for network, data and steps of an epoch; null: from the start",
+        RUN_ID,
+        newer=True,
+    )
+
+    @property
+    def last_epoch(self) -> int:
+        """At which the training ends, unless it is stopped early."""
+        return min(self.epochs, self.stop_after or self.epochs)
+
+
+@dataclass
+class TrainConfig(Config):
+    """What train.py is composed to. sweep: what a preset sets for sweep.py; train.py drops it."""
+
+    sweep: Optional[SweepConfig] = None
 
 
 @dataclass

@@ -12,6 +12,7 @@ from unet3d.config.allowed import (
     FOLDER_NAME,
     POSITIVE,
     SAMPLER_SEED,
+    SHARE_TO_HALF,
     TIME,
     one_of,
 )
@@ -86,6 +87,21 @@ class SweepConfig:
         None,
         "values of sweep.fidelity, the cheapest first: [0.11,0.33,1]",
         effect=NO_EFFECT,
+        newer=True,
+    )
+    perturbation_interval: Optional[int] = setting(
+        None,
+        "population based training of a grid: after so many epochs, and again, the worst trials "
+        "continue from weights of the best ones, with numbers 0.8 or 1.2 times theirs; null: no",
+        AT_LEAST_1,
+        NO_EFFECT,
+        newer=True,
+    )
+    quantile_fraction: float = setting(
+        0.25,
+        "perturbation_interval: share of the trials that are the worst, and that are the best",
+        SHARE_TO_HALF,
+        NO_EFFECT,
         newer=True,
     )
     grow: str = setting(

@@ -54,9 +54,10 @@ def write_mlflow(
             pip_requirements=requirements(),
             metadata=about(trained),
         )
-    for cache in [*folder.rglob("__pycache__")]:
+    difference = compare(trained, folder.name, _logits(folder))
+    for cache in [*folder.rglob("__pycache__")]:  # of reading it back, too
         shutil.rmtree(cache)
-    return compare(trained, folder.name, _logits(folder))
+    return difference
 
 
 def _copy(run: RunFolder, to: RunFolder) -> None:

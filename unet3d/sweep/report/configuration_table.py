@@ -17,6 +17,7 @@ from unet3d.sweep.sweep_folder import TrialRecord
 from unet3d.sweep.verdict.compared import Compared
 from unet3d.sweep.verdict.text import shown_p
 from unet3d.sweep.verdict.verdict import Verdict
+from unet3d.terminal import print_table
 
 HEADINGS = (
     "configuration",
@@ -62,24 +63,12 @@ def _interval(ends: tuple[float, float], sign: str = "") -> str:
 
 def print_verdict(verdict: Verdict) -> None:
     """The table on the terminal, the answer first and how it was computed last."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(expand=False)
-    for heading in HEADINGS:
-        words = heading in ("configuration", "standing")
-        table.add_column(heading, justify="left" if words else "right", no_wrap=not words)
-    for row in verdict.rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in cells(row)))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
-    plain: dict[str, Any] = {"soft_wrap": True, "highlight": False, "markup": False}
-    console.print(f"result: {verdict.answer}", **plain)
+    print(f"result: {verdict.answer}", flush=True)
     if verdict.has_intervals:
-        console.print(table)
+        rows = [cells(row) for row in verdict.rows]
+        print_table(HEADINGS, rows, ("configuration", "standing"), page=140)
     for line in verdict.method:
-        console.print(f"  {line}", **plain)
+        print(f"  {line}", flush=True)
 
 
 def markdown(verdict: Verdict) -> list[str]:

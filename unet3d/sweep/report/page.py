@@ -10,8 +10,10 @@ from pathlib import Path
 from unet3d.html import render
 from unet3d.sweep.format import clock, last_line, number_or_dash, shown
 from unet3d.sweep.report.configuration_table import HEADINGS, cells
+from unet3d.sweep.report.lineage import lineage_headings, lineage_rows
 from unet3d.sweep.report.parameters import MISSING, best_of, parameter_names, shown_name
 from unet3d.sweep.report.results import at_best, counted, own_metrics
+from unet3d.sweep.search.population import Step
 from unet3d.sweep.sweep_folder import TrialRecord
 from unet3d.sweep.verdict.verdict import Verdict
 
@@ -50,8 +52,12 @@ def page(
     pictures: Sequence[Picture],
     said: Sequence[str] = (),
     verdict: Verdict | None = None,
+    lineage: Sequence[Step] = (),
 ) -> str:
-    """The HTML of a sweep; results: the best first; said: sentences on what it took."""
+    """The HTML of a sweep; results: the best first; said: sentences on what it took.
+
+    lineage: of a population.
+    """
     names, own = parameter_names(results), own_metrics(results)
     return render(
         "sweep/report/report.html",
@@ -64,6 +70,8 @@ def page(
         method=[_plus_minus(line) for line in verdict.method] if verdict else [],
         configuration_headings=HEADINGS,
         configurations=_configurations(verdict),
+        lineage_headings=lineage_headings(lineage),
+        lineage=[[Cell(text) for text in row] for row in lineage_rows(lineage, results)],
         headings=_headings(names, own),
         rows=[_row(result, names, own) for result in results],
         pictures=pictures,

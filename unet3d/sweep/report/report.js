@@ -1,6 +1,6 @@
 "use strict";
-// Sorting the table and copying commands. The buttons are made here, so that a page whose scripts
-// do not run shows none that do nothing.
+// Sorting and filtering tables, and copying commands. Buttons and fields are made here: a page whose
+// scripts do not run shows none that do nothing.
 
 function sortKey(row, column) {
   const cell = row.cells[column];
@@ -34,6 +34,54 @@ function sortBy(heading) {
   table.tBodies[0].append(...rows);
 }
 
+const TERM = /^(.+?)(<=|>=|=|<|>)(.+)$/;
+
+function columnNamed(table, name) {
+  const headings = Array.from(table.tHead.rows[0].cells, (cell) => cell.textContent.trim());
+  const exact = headings.indexOf(name);
+  return exact >= 0 ? exact : headings.findIndex((heading) => heading.split(/[. ]/).at(-1) === name);
+}
+
+function holds(value, sign, wanted) {
+  if (sign === "=" && value.toLowerCase() === wanted) return true;
+  if (isEmpty(value)) return false;
+  const order = compare(value, wanted);
+  if (sign.includes("=") && order === 0) return true;
+  return sign.startsWith("<") ? order < 0 : sign.startsWith(">") && order > 0;
+}
+
+// "lr=0.001", "val/dice>0.8", or a text anywhere in the row.
+function matches(row, table, term) {
+  const [, name, sign, wanted] = TERM.exec(term) || [];
+  const column = name === undefined ? -1 : columnNamed(table, name);
+  if (column < 0) return row.textContent.toLowerCase().includes(term.toLowerCase());
+  const shown = row.cells[column].textContent.trim();
+  const value = wanted.toLowerCase();
+  return holds(sortKey(row, column), sign, value) || (sign === "=" && holds(shown, sign, value));
+}
+
+function addFilter(table) {
+  const rows = Array.from(table.tBodies[0].rows);
+  const label = document.createElement("label");
+  const field = document.createElement("input");
+  const count = document.createElement("output");
+  field.type = "search";
+  field.placeholder = "lr=0.001 finished";
+  field.title = "All of these words; a heading with =, <, >, <= or >= and a value looks at that column";
+  field.addEventListener("input", () => {
+    const terms = field.value.split(/\s+/).filter(Boolean);
+    let left = 0;
+    for (const row of rows) {
+      row.hidden = !terms.every((term) => matches(row, table, term));
+      left += !row.hidden;
+    }
+    count.textContent = terms.length ? `${left} of ${rows.length}` : "";
+  });
+  label.className = "filter";
+  label.append("Filter ", field, " ", count);
+  table.closest(".wide").before(label);
+}
+
 function selectText(node) {
   const range = document.createRange();
   range.selectNodeContents(node);
@@ -58,6 +106,7 @@ function addButton(parent, content, onClick) {
   parent.append(button);
 }
 
+for (const table of document.querySelectorAll(".wide table")) addFilter(table);
 for (const heading of document.querySelectorAll("thead th")) {
   addButton(heading, heading.childNodes, () => sortBy(heading));
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from unet3d.sweep.forecast.forecast import comparison
 from unet3d.sweep.report.configuration_table import print_verdict, write_results
 from unet3d.sweep.report.cost import cost_plot, cost_sentence
 from unet3d.sweep.report.front import front_plot, front_sentence
+from unet3d.sweep.report.lineage import lineage_plot, lineage_sentence, write_lineage
 from unet3d.sweep.report.memory import memory_sentence
 from unet3d.sweep.report.page import Picture, page
 from unet3d.sweep.report.parameters import LeftOut, best_of
@@ -24,6 +26,7 @@ from unet3d.sweep.report.plots import (
     plot_parallel_coordinates,
 )
 from unet3d.sweep.report.results import print_results, read_results
+from unet3d.sweep.search.population import Step, read_lineage
 from unet3d.sweep.search.race import read_race
 from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord, at_top_rung, find_sweep
 from unet3d.sweep.verdict.verdict import Verdict, verdict
@@ -48,6 +51,10 @@ FRONT = (
     "Pareto front of the two objectives",
     "Red: the trials that no other beats in both.",
 )
+POPULATION = (
+    "Settings of the population",
+    "By epoch, a line for each member; dotted: one continues from another. Red: the best trial.",
+)
 IMPORTANCE = (
     "Importance of the parameters",
     "From the finished trials alone; with few of them it says little.",
@@ -55,12 +62,31 @@ IMPORTANCE = (
 OVERLAYS = ("Overlays of the best trial", "Validation cases: image, truth and prediction.")
 
 
-def write_report(sweep: SweepFolder, output_dir: str) -> Path:
+@dataclass(frozen=True)
+class Findings:
+    """What a report is about. trials: the best first; verdict: None before one has finished;
+    lineage: of a population."""
+
+    trials: list[TrialRecord]
+    verdict: Verdict | None
+    lineage: list[Step]
+
+
+def read_findings(sweep: SweepFolder, output_dir: str) -> Findings:
+    """What the sweep has found so far, from the files of all its trials and runs."""
+    trials = read_results(sweep)
+    found = verdict(at_top_rung(trials), output_dir, read_race(sweep.race))
+    return Findings(trials, found, read_lineage(sweep.lineage))
+
+
+def write_report(sweep: SweepFolder, output_dir: str, findings: Findings | None = None) -> Path:
     """Write index.html, its PNGs and the results in the report folder; returns the page's path.
 
-    A sweep that is still running, or was killed, is reported as far as it has come.
+    A sweep that is still running, or was killed, is reported as far as it has come. findings:
+    where they have been read already.
     """
-    records, folder, facts = read_results(sweep), sweep.report, sweep.facts()
+    findings = findings or read_findings(sweep, output_dir)
+    records, folder, facts = findings.trials, sweep.report, sweep.facts()
     folder.mkdir(exist_ok=True)
     copy_overlays = partial(_copy_overlays, output_dir=output_dir)
     plots: list[tuple[str, Plot, str, str]] = [
@@ -70,13 +96,17 @@ def write_report(sweep: SweepFolder, output_dir: str) -> Path:
         ("cost", cost_plot(facts.budget or None), *COST),
         ("best_overlays", copy_overlays, *OVERLAYS),
     ]
+    lineage = findings.lineage
+    if lineage:
+        plots.insert(0, ("population", lineage_plot(lineage), *POPULATION))
+        write_lineage(lineage, records, folder)
     if facts.minimize != "none":
         plots.insert(0, ("front", front_plot(facts.minimize), *FRONT))
     pictures = [
         _draw(records, folder / f"{file}.png", plot, heading, caption)
         for file, plot, heading, caption in plots
     ]
-    found = verdict_of(sweep, output_dir)
+    found = findings.verdict
     if found is not None:
         write_results(folder, found, records)
     name = facts.name or sweep.path.name
@@ -85,15 +115,12 @@ def write_report(sweep: SweepFolder, output_dir: str) -> Path:
         cost_sentence(records, facts.budget or None),
         memory_sentence(records),
         front_sentence(records, facts.minimize),
+        lineage_sentence(lineage, records),
     )
-    html = page(name, facts.command, records, pictures, [line for line in said if line], found)
+    lines = [line for line in said if line]
+    html = page(name, facts.command, records, pictures, lines, found, lineage)
     write_text(folder / "index.html", html)
     return folder / "index.html"
-
-
-def verdict_of(sweep: SweepFolder, output_dir: str) -> Verdict | None:
-    """What the sweep has found so far."""
-    return verdict(at_top_rung(read_results(sweep)), output_dir, read_race(sweep.race))
 
 
 def _draw(
@@ -130,11 +157,12 @@ def report_again(config: Config, name: str) -> Path:
     Raises RunError for a name that is not among the sweeps of output_dir.
     """
     sweep = find_sweep(config.output_dir, name)
-    path = write_report(sweep, config.output_dir)
+    findings = read_findings(sweep, config.output_dir)
+    path = write_report(sweep, config.output_dir, findings)
     run_id = sweep.facts().run_id
     if run_id:
         record_or_warn(log_report, config, run_id, path.parent)
-    print_results(read_results(sweep))
-    if found := verdict_of(sweep, config.output_dir):
-        print_verdict(found)
+    print_results(findings.trials)
+    if findings.verdict is not None:
+        print_verdict(findings.verdict)
     return path

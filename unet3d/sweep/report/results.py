@@ -17,8 +17,10 @@ from unet3d.run_folder import RunFolder, run_folder
 from unet3d.sweep.format import clock, last_line, number_or_dash
 from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord
 from unet3d.sweep.trial import REPLICAS, TrialResult
+from unet3d.terminal import print_table
 from unet3d.tracking.pages import compare_page
 
+DIVIDED = "name: data\n"  # of the group parallel, in a run's settings
 OURS = re.compile(r"val/(loss|dice)(_|$)")
 
 
@@ -43,10 +45,11 @@ def _as_it_was(command: str, run: RunFolder) -> str:
 
     try:
         words = shlex.split(command)
-        config = stored_config(run.config) if run.config.is_file() else None
-    except (ValueError, RunError):  # the report says what can be known
-        return command
-    if config is None:
+        kept = run.config.read_text()
+        if f"data.patch={AUTO}" not in words and DIVIDED not in kept:
+            return command  # without reading the settings, a tenth of a second a run
+        config = stored_config(run.config)
+    except (OSError, ValueError, RunError):  # the report says what can be known
         return command
     patch = f"data.patch={as_typed(config.data.patch)}"
     words = [patch if word == f"data.patch={AUTO}" else word for word in words]
@@ -86,55 +89,28 @@ def counted(results: Iterable[TrialResult]) -> dict[str, int]:
 
 def print_results(records: list[TrialRecord]) -> None:
     """The table on the terminal."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table, own = Table(expand=False), own_metrics(records)
-    headings = (
-        "trial",
-        "settings",
-        "state",
-        "val/dice",
-        *own,
-        "best epoch",
-        "time",
-        "tries",
-        "run",
-    )
-    for heading in headings:
-        table.add_column(
-            heading,
-            overflow="fold",
-            justify="left" if heading in ("settings", "run") else "right",
-            no_wrap=heading != "settings",
-        )
-    for record in records:
-        result = record.result
-        table.add_row(
+    own = own_metrics(records)
+    headings = ("trial", "settings", "state", "val/dice", *own)
+    rows = [
+        (
             str(record.number),
             record.name,
-            result.state,
-            number_or_dash(result.best),
+            record.result.state,
+            number_or_dash(record.result.best),
             *(number_or_dash(value) for value in at_best(record, own)),
-            f"{result.best_epoch} of {result.epochs}",
-            clock(result.seconds),
-            str(result.attempts),
-            result.run_id[:8],
+            f"{record.result.best_epoch} of {record.result.epochs}",
+            clock(record.result.seconds),
+            str(record.result.attempts),
+            record.result.run_id[:8],
         )
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)  # a log file has no width of its own
-    console.print(table)
+        for record in records
+    ]
+    print_table((*headings, "best epoch", "time", "tries", "run"), rows, ("settings",), page=120)
     for record in records:
         if record.result.error:
-            console.print(
-                f"trial {record.number} ({record.name}): {last_line(record.result.error)}",
-                soft_wrap=True,
-                highlight=False,
-                markup=False,
-            )
+            print(f"trial {record.number} ({record.name}): {last_line(record.result.error)}")
     if records and records[0].result.best is not None:
-        console.print(f"best: {records[0].command}", soft_wrap=True, highlight=False, markup=False)
+        print(f"best: {records[0].command}", flush=True)
 
 
 def note(records: list[TrialRecord], experiment: str, found: Sequence[str] = ()) -> str:

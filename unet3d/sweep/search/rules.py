@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from unet3d.config.schema import Config, SweepConfig
 from unet3d.config.setting import Effect
@@ -10,6 +10,8 @@ from unet3d.config.walk import walk
 from unet3d.errors import ConfigError
 from unet3d.sweep.configurations import most_seeds, repeats
 from unet3d.sweep.search.study import brackets
+
+MAY_CHANGE = ("lr", "optimizer", "loss", "augment")  # groups whose numbers may during a training
 
 
 def check_search(
@@ -24,6 +26,11 @@ def check_search(
         raise ConfigError(
             "sweep.racing: is of grids; leave out hydra/sweeper=optuna, or type "
             "sweep.early_stopping=asha in its place"
+        )
+    if sweep.perturbation_interval is not None and adaptive:
+        raise ConfigError(
+            "sweep.perturbation_interval: is of grids; leave out hydra/sweeper=optuna, or type "
+            "sweep.early_stopping=hyperband in its place"
         )
     check_race(sweep)
     if sweep.fidelity is not None or sweep.rungs is not None:
@@ -115,6 +122,63 @@ def _check_hyperband(sweep: SweepConfig, epochs: int) -> None:
             f"{sweep.reduction_factor}; type sweep.early_stopping=asha, which is the same, or more "
             "epochs"
         )
+
+
+def check_population(
+    sweep: SweepConfig,
+    epochs: int,
+    val_every: int,
+    members: Sequence[Mapping[str, str]],
+) -> None:
+    """Raise ConfigError for a population that cannot be as it is set.
+
+    epochs, val_every: of a training; members: the swept settings of each, as typed.
+    """
+    interval = sweep.perturbation_interval or 0
+    key = "sweep.perturbation_interval"
+    for name, set_, instead in (
+        ("sweep.early_stopping", sweep.early_stopping != "none", "leave it out"),
+        ("sweep.racing", sweep.racing, "leave it out"),
+        ("sweep.folds", sweep.folds is not None, "train what is found on the folds afterwards"),
+        ("sweep.seeds", sweep.seeds > 1, "train what is found with several seeds afterwards"),
+        ("sweep.fidelity", sweep.fidelity is not None, "leave one of the two out"),
+    ):
+        if set_:
+            raise ConfigError(f"{name}: is not possible with {key}; {instead}")
+    if interval >= epochs:
+        raise ConfigError(
+            f"{key}: {interval} is not below epochs={epochs}, so nothing would change"
+        )
+    if interval % val_every:
+        raise ConfigError(
+            f"{key}: {interval} is no multiple of val_every={val_every}; members are compared by "
+            "a validation at its end"
+        )
+    if len(members) < 2:
+        raise ConfigError(f"{key}: needs two trials or more, such as lr=1e-4,3e-4,1e-3,3e-3")
+    for name in sorted({name for own in members for name in own}):
+        if name.split(".")[0] not in MAY_CHANGE:
+            raise ConfigError(
+                f"{key}: {name} cannot change in the middle of a training; sweep numbers of "
+                f"{', '.join(MAY_CHANGE)} alone"
+            )
+        for own in members:
+            try:
+                float(own[name])
+            except (KeyError, ValueError):
+                raise ConfigError(
+                    f"{key}: {name}={own.get(name)} is no number that could be changed a little; "
+                    "sweep it without"
+                ) from None
+
+
+def check_population_keys(typed: Iterable[str]) -> None:
+    """ConfigError where an override sets what a population sets itself. typed: the keys."""
+    for key in ("stop_after", "continue_from"):
+        if key in typed:
+            raise ConfigError(
+                f"{key}: is set by sweep.perturbation_interval for each trial; leave it out"
+            )
 
 
 def check_race(sweep: SweepConfig) -> None:

@@ -181,3 +181,18 @@ def relative_length(config: Config) -> float:
 def stops_early(settings: SweepConfig) -> bool:
     """Whether trials that fall behind are stopped."""
     return settings.early_stopping != "none"
+
+
+def search_words(settings: SweepConfig) -> list[str]:
+    """How the search differs from plain trials of all, or of TPE's, for the name of a sweep.
+
+    So that two searches over the same space are two sweeps.
+    """
+    plain = SweepConfig()
+    chosen = {key: getattr(settings, key) for key in ("sampler", "early_stopping")}
+    words = [value for key, value in chosen.items() if value != getattr(plain, key)]
+    if settings.minimize != plain.minimize:
+        words.append(settings.minimize)
+    if settings.perturbation_interval is not None:
+        words.append("population")
+    return [*words, "racing"] if settings.racing else words

@@ -122,7 +122,7 @@ def make_study(settings: SweepConfig, name: str, url: str, epochs: int = 1) -> A
             f"{begun} objective{'s' if begun > 1 else ''}; choose another sweep.name"
         )
     try:
-        study.sampler = _make_sampler(settings, before)
+        study.sampler = make_sampler(settings, before)
     except ImportError as error:
         raise RunError(
             f"sweep.sampler: {settings.sampler} needs a package ({error}); install it, or type "
@@ -138,7 +138,7 @@ def _judged(settings: SweepConfig, epochs: int) -> dict[str, Any]:
     return {"directions": ["maximize", "minimize"], "direction": None}
 
 
-def _make_sampler(settings: SweepConfig, before: int) -> Any:
+def make_sampler(settings: SweepConfig, before: int) -> Any:
     """before: how many trials the study has; a sampler of the same seed would repeat them."""
     from optuna import samplers
 

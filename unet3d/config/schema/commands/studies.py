@@ -30,8 +30,10 @@ class SimulateConfig:
     )
     price: Optional[float] = setting(None, "of a GPU-hour", AT_LEAST_0)
     losses: float = setting(0.0, "losses of a node, an hour", AT_LEAST_0)
-    weak: bool = setting(
-        False, "batch_size is that of a replica, as in the paper, not that of all replicas"
+    weak: Optional[bool] = setting(
+        None,
+        "batch_size is that of a replica, as in the paper, not that of all replicas; null: where "
+        "the trials set batch_per_replica",
     )
     warm: bool = setting(True, "whether a process trains one trial after another")
     seed: int = setting(0, "of the trials' spread and of the losses", AT_LEAST_0)
