@@ -17,6 +17,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.e2e.commands import only_run, start, train, two_nodes, wait_for
+from tests.processes import running_below
 
 # Adam divides by the gradient's size. That of a bias in front of a norm is rounding noise alone, of
 # which the default epsilon of 1e-7 makes steps of full length, to which the result is indifferent.
@@ -80,11 +81,7 @@ def client(folder: Path) -> MlflowClient:
 
 def train_processes(driver: int) -> list[psutil.Process]:
     """The two workers of a job, the chief first: it is the one that writes train.log."""
-    found = [
-        process
-        for process in psutil.Process(driver).children(recursive=True)
-        if "GroupWorker" in " ".join(process.cmdline())
-    ]
+    found = running_below(driver, "GroupWorker")
     newest = sorted(found, key=psutil.Process.create_time)[-2:]  # a former attempt's may still end
     return sorted(newest, key=lambda p: not any("train.log" in f.path for f in p.open_files()))
 

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.e2e.commands import run, start, train, wait_for
+from tests.processes import running_below
 from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord
 
 EPOCHS = 16
@@ -131,10 +132,9 @@ def kill_a_group_worker(driver: int) -> None:
     """kill -9 one of the workers that train together, as soon as there is one."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        for process in psutil.Process(driver).children(recursive=True):
-            with suppress(psutil.Error):  # others end meanwhile
-                if "GroupWorker" in " ".join(process.cmdline()):
-                    process.kill()
-                    return
+        for process in running_below(driver, "GroupWorker"):
+            with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                process.kill()
+                return
         time.sleep(0.05)
     raise AssertionError("no worker of a group")

@@ -21,6 +21,7 @@ from mlflow.entities import Run
 
 from tests import REPOSITORY
 from tests.e2e.commands import SMALL, run, start, train, two_nodes, wait_for
+from tests.processes import running_below
 from unet3d.machine import cores
 from unet3d.sweep.report.results import read_results
 from unet3d.sweep.sweep_folder import SweepFolder, TrialRecord
@@ -66,8 +67,7 @@ def recorded(folder: Path) -> tuple[Run, list[Run], MlflowClient]:
 
 def trial_workers(driver: int) -> list[psutil.Process]:
     """The processes that train: each has the end of its stderr in the folder of its trial."""
-    family = psutil.Process(driver).children(recursive=True)
-    workers = [p for p in family if "TrialWorker" in " ".join(p.cmdline())]
+    workers = running_below(driver, "TrialWorker")
     return [p for p in workers if any("/trials/" in f.path for f in p.open_files())]
 
 

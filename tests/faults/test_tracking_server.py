@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from tests.e2e.commands import free_port
+from tests.processes import running_below
 from tests.tracking.conftest import TrackingStore, tracking_config
 from tests.tracking.conftest import no_tracking_uri as no_tracking_uri
 from tests.tracking.conftest import store as store
@@ -125,7 +126,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 def _below() -> tuple[psutil.Process, psutil.Process]:
     """The guardian and its server."""
-    (guard,) = (p for p in psutil.Process().children() if "guardian.py" in " ".join(p.cmdline()))
+    (guard,) = running_below(os.getpid(), "guardian.py", recursive=False)
     (server,) = guard.children()
     return guard, server
 
