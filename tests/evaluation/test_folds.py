@@ -60,14 +60,35 @@ def _parent(folder: Path) -> str:
     return str(client.create_run(experiment.experiment_id).info.run_id)
 
 
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Columns of the terminal that the commands print to: too few for their tables."""
+    for name, value in {"TTY_COMPATIBLE": "1", "NO_COLOR": "1", "COLUMNS": "60"}.items():
+        monkeypatch.setenv(name, value)
+    return 60
+
+
+def check_list(printed: str, columns: int, *named: str) -> None:
+    """Each region's entry is whole, with the names of its values, on lines that fit."""
+    lines = printed.splitlines()
+    assert max(map(len, lines)) <= columns
+    text = " ".join(printed.split())
+    for region in REGIONS:
+        assert f"region {region}: dice 0." in text
+    assert all(text.count(f"{name} ") == len(REGIONS) for name in named)
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def test_each_case_is_scored_by_the_fold_that_left_it_out(output_dir: Path) -> None:
+def test_each_case_is_scored_by_the_fold_that_left_it_out(
+    output_dir: Path, narrow: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     """All cases outside the test part in one table, by the mean of the seeds of their fold."""
     main(["evaluate", "sweep=folds", f"output_dir={output_dir}", "workers=1"])
+    check_list(capsys.readouterr().out, narrow, "deviation", "hd95", "lesion_f1", "volume")
     own = find_ensemble(str(output_dir), "folds")
     assert own.out_of_fold is not None
     table = rows_of(own.out_of_fold / "cases.csv")
@@ -141,12 +162,17 @@ def test_results_of_earlier_weights_are_named(
 
 @pytest.mark.parametrize("typed", ["sweep=folds", "run"])
 def test_choices_are_made_on_cases_that_were_not_trained_on(
-    output_dir: Path, typed: str, caplog: pytest.LogCaptureFixture
+    output_dir: Path,
+    typed: str,
+    narrow: int,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Thresholds and steps that are at least as good there, kept for predict and evaluate."""
     run = find_ensemble(str(output_dir), "alone").runs[0]
     name = f"run={run}" if typed == "run" else typed
     main(["tune", name, f"output_dir={output_dir}"])
+    check_list(capsys.readouterr().out, narrow, "threshold")
     own = ensemble_of([run], str(output_dir)) if typed == "run" else None
     folder = (own or find_ensemble(str(output_dir), "folds")).folder
     assert folder is not None
