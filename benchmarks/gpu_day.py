@@ -224,6 +224,7 @@ def step(task: Measurement, gpu: bool) -> dict[str, float | None]:
             if pending == task["read_every"]:
                 _ = last.loss
                 pending = 0
+        assert last is not None
         _ = last.loss
         times.append((time.perf_counter() - start) / task["steps"])
     assert last is not None

@@ -112,7 +112,7 @@ def run_side(side: str, variant: str, folder: Path, shape: tuple[int, ...], repe
 def make_image(shape: tuple[int, ...], kind: type) -> np.ndarray:
     """Numbers of 16 bits, in the type that a side keeps a scan in: unet3d in 16 bits as well."""
     random = np.random.default_rng(0)
-    image = np.empty((*shape, CHANNELS), kind)
+    image: np.ndarray = np.empty((*shape, CHANNELS), kind)
     for plane in image:
         plane[...] = random.standard_normal(plane.shape, dtype=np.float32).astype(np.float16)
     return image
@@ -145,7 +145,7 @@ def unet3d_side(precision: str, folder: Path) -> Any:
     targets = make_targets(
         DataConfig(name="", root=""), {label: f"region {label}" for label in range(1, OUTPUTS + 1)}
     )
-    settings = {"outputs": OUTPUTS, "overlap": OVERLAP}
+    settings: dict[str, Any] = {"outputs": OUTPUTS, "overlap": OVERLAP}
 
     def segment(image: np.ndarray) -> np.ndarray:  # as unet3d.inference.predict does
         codes = np.empty(image.shape[:3], code_type(targets))

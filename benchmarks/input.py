@@ -20,9 +20,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from unet3d.sampling.patches import PatchStream
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PRESETS = ("none", "light", "full")
@@ -168,7 +171,7 @@ def write_peers_data(arguments: argparse.Namespace, folder: Path) -> None:
 
     store = preprocess(brats_config(arguments, folder, "none").data, progress=False)
     for number, case in enumerate(store.cases):
-        image = np.moveaxis(store.image(case).astype(np.float32), -1, 0)
+        image: np.ndarray = np.moveaxis(store.image(case).astype(np.float32), -1, 0)
         np.savez(folder / f"{number}.npz", image=image, label=store.label(case)[np.newaxis])
 
 
@@ -181,8 +184,10 @@ def write_records(root: Path, folder: Path) -> None:
 
     dataset = read_decathlon(root)
     for case in dataset.cases:
-        image = nibabel.load(dataset.file(case.images[0])).get_fdata(dtype=np.float32)
-        label = np.asarray(nibabel.load(dataset.file(case.label)).dataobj, np.uint8)
+        scan: Any = nibabel.load(dataset.file(case.images[0]))
+        segmentation: Any = nibabel.load(dataset.file(case.label))
+        image = scan.get_fdata(dtype=np.float32)
+        label = np.asarray(segmentation.dataobj, np.uint8)
         features = {
             key: tf.train.Feature(
                 bytes_list=tf.train.BytesList(value=[tf.io.serialize_tensor(values).numpy()])
@@ -206,15 +211,14 @@ def unet3d_side(
     return iter(stream.dataset(for_device=side == UNCHANGED)), chunk_megabytes(stream)
 
 
-def chunk_megabytes(stream: Any) -> float:
+def chunk_megabytes(stream: PatchStream) -> float:
     """Bytes of the chunks under a patch, a mean; of them a read decodes some blocks only."""
     import blosc2
 
     sizes = []
     for position in range(64):
-        case = stream.case_of(0, position)
-        folder = stream.store.path / "cases" / case
-        start = stream._draw_start(np.random.default_rng(position), case)
+        draw = stream._draw(0, position)
+        folder, start = stream.store.path / "cases" / draw.case, draw.start
         for name in ("image.b2nd", "label.b2nd"):
             array = blosc2.open(str(folder / name), mode="r")
             grid = [

@@ -64,7 +64,7 @@ def tumour(radius: float) -> tuple[np.ndarray, np.ndarray]:
         noise = ndimage.gaussian_filter(random.standard_normal(SHAPE, dtype=np.float32), 6)
         uneven.append(noise / noise.std())
     centre = (130, 110, 80)
-    offsets = (np.arange(n) - c for n, c in zip(SHAPE, centre, strict=True))
+    offsets: list[np.ndarray] = [np.arange(n) - c for n, c in zip(SHAPE, centre, strict=True)]
     x, y, z = np.meshgrid(*offsets, indexing="ij", sparse=True)
     distance = np.sqrt(x**2 + y**2 + z**2)
     truth = distance + 6 * uneven[0] < radius

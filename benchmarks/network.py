@@ -154,7 +154,7 @@ class Worker:
         from unet3d.training.batches import distributed_batches
 
         alone = alone_setup(setup)
-        kinds = {"one pack": {"pack_mb": ONE_PACK}, "packs": {}}
+        kinds: dict[str, dict[str, Any]] = {"one pack": {"pack_mb": ONE_PACK}, "packs": {}}
         kinds["bfloat16"] = {"compression": "bfloat16"}
         worker = cls(
             setup,

@@ -60,12 +60,12 @@ def plans(found: dict[str, Any], preset: str = "") -> dict[str, Any]:
             own.nnUNet_raw = own.nnUNet_preprocessed = ""
             super().__init__("Dataset001_any")
 
-    description = {
+    description: dict[str, Any] = {
         "channel_names": {str(i): name for i, name in enumerate(found["channels"])},
         "labels": {str(value): value for value in range(found["labels"] + 1)},
         "numTraining": len(found["shapes"]),
     }
-    measured = {  # arrays run along z, y, x
+    measured: dict[str, Any] = {  # arrays run along z, y, x
         "spacings": [spacing[::-1] for spacing in found["spacings"]],
         "shapes_after_crop": [shape[::-1] for shape in found["shapes"]],
         "median_relative_size_after_cropping": 1.0,

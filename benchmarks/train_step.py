@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from unet3d.config.compose import compose_config
 from unet3d.logs import log_to_console
@@ -41,7 +42,7 @@ def main() -> None:
         against_torch(arguments)
         return
     log_to_console()
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         for augment in ("none", "light", "full"):
             rows.append((augment, *measure(Path(folder), augment, arguments)))
@@ -60,8 +61,8 @@ def against_torch(arguments: argparse.Namespace) -> None:
     found: dict[str, list[float]] = {}
     for _ in range(arguments.repeats):
         for precision in ("float32", "mixed_bfloat16"):
-            own = [sys.executable, __file__, "--side", precision, "--patch", patch]
-            found.setdefault(f"unet3d {precision}", []).append(milliseconds(own))
+            side = [sys.executable, __file__, "--side", precision, "--patch", patch]
+            found.setdefault(f"unet3d {precision}", []).append(milliseconds(side))
         for variant in TORCH:
             peer = [arguments.peer, torch_script, variant, patch, "2", str(STEPS)]
             found.setdefault(f"torch {variant}", []).append(milliseconds(peer))
