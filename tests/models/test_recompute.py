@@ -45,7 +45,7 @@ def test_loss_and_gradients_are_those_of_the_network(name: str, downsampling: st
     (loss, gradients), (again, others) = found
     assert float(loss) == pytest.approx(float(again), rel=1e-6)
     assert len(gradients) == len(others) == len(weights)
-    # Where a norm takes the mean out, the gradient of a bias is 0, computed as a sum of large terms.
+    # Where a norm takes the mean out, a bias has a gradient of 0: what is left of large terms.
     largest = max(float(np.abs(one).max()) for one in gradients)
     for one, other in zip(gradients, others, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=5e-6 * largest)
