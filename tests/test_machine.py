@@ -156,3 +156,26 @@ def test_which_processes_live() -> None:
     assert not machine.lives(child.pid) and not machine.lives(process)
     child.wait()
     assert not machine.lives(child.pid) and not machine.lives(process)
+
+
+POOL = """
+import os, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from unet3d.machine import end_with_parent
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, get_context("spawn"), end_with_parent)
+    print(pool.submit(os.getpid).result(), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_pool_ends_with_a_killed_parent(tmp_path: Path) -> None:
+    """Nothing could end it afterwards: it would wait for work for ever."""
+    script = tmp_path / "pool.py"
+    script.write_text(POOL)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdout is not None
+        process = psutil.Process(int(one.stdout.readline()))
+        one.kill()
+    assert not psutil.wait_procs([process], timeout=20)[1]

@@ -28,6 +28,24 @@ def collect_rarely() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+def end_with_parent() -> None:
+    """In a process of multiprocessing: end once the one that started it has, even by kill -9.
+
+    A pool's process would wait for work for ever: it holds both ends of the pipe that it reads.
+    """
+    import multiprocessing
+    import threading
+
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def cores() -> int:
     """CPU cores that this process may use, which a cpuset or a job may limit."""
     return len(os.sched_getaffinity(0))

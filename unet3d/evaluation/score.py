@@ -14,7 +14,7 @@ from unet3d.datasets.label_files import Regions, read_labels
 from unet3d.errors import ConfigError
 from unet3d.evaluation.own_measures import own_values
 from unet3d.evaluation.region_metrics import ScoreRow, evaluate_masks
-from unet3d.machine import cores
+from unet3d.machine import cores, end_with_parent
 from unet3d.training.own_metrics import OwnMetric
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def score_all(pairs: Iterable[Pair], count: int, workers: int | None) -> list[Sc
     from multiprocessing import get_context
 
     # Spawned, as a fork of a process in which TensorFlow has threads may hang.
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), end_with_parent) as pool:
         try:
             futures = [(pair.case, pool.submit(score, pair)) for pair in pairs]
             return [row for case, future in futures for row in _logged(case, future.result())]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from unet3d.config.schema import ModelConfig
 from unet3d.logs import quiet_start
+from unet3d.machine import end_with_parent
 
 if TYPE_CHECKING:
     from unet3d.planning.step_cost import Cost
@@ -35,6 +36,7 @@ def _without_gpus() -> ProcessPoolExecutor:
 
 def _hide_gpus() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    end_with_parent()
 
 
 def _build_and_count(
