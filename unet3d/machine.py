@@ -37,11 +37,11 @@ def end_with_parent() -> None:
     import threading
 
     parent = multiprocessing.parent_process()
+    assert parent is not None
 
     def wait() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
+        parent.join()
+        os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
 

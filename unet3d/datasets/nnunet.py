@@ -134,11 +134,10 @@ def _cases_in_folders(path: Path, ending: str, channels: int) -> list[Case]:
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror}") from error
     found = {case for name in names if (case := case_of_numbered(name, ending))}
-    expected = {numbered("", channel)[1:] for channel in range(channels)}
     more = [
-        n
-        for n in names
-        if case_of_numbered(n, ending) and n.removesuffix(ending)[-4:] not in expected
+        name
+        for name in names
+        if case_of_numbered(name, ending) and int(name.removesuffix(ending)[-4:]) >= channels
     ]
     if more:
         raise DataError(
