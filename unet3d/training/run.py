@@ -31,7 +31,7 @@ from unet3d.tracking.connection import connect
 from unet3d.tracking.run import start_run
 from unet3d.tracking.tracker import NoTracker, Tracker
 from unet3d.training.auto_resume import began_by_itself
-from unet3d.training.continue_from import check_continued
+from unet3d.training.continue_from import check_continued, continued_progress
 from unet3d.training.resume import keep_patch
 from unet3d.training.run_times import RunTimes, begin_times
 from unet3d.training.setup import Setup, make_setup
@@ -102,8 +102,6 @@ def _resumed_progress(setup: Setup) -> TrainingProgress | None:
 
 def _continued_progress(setup: Setup) -> TrainingProgress | None:
     """What a run begins with that continues from another one; None for one that does not."""
-    from unet3d.training.continue_from import continued_progress
-
     if setup.config.continue_from is None:
         return None
     variables, steps = setup.state.variables(), setup.stream.steps_per_epoch

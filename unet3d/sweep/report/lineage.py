@@ -12,7 +12,6 @@ from typing import Any
 from unet3d.files import write_text
 from unet3d.plotting import figure, save_png
 from unet3d.sweep.format import number_or_dash
-from unet3d.sweep.report.parameters import LeftOut
 from unet3d.sweep.report.plots import plain
 from unet3d.sweep.search.population import Step
 from unet3d.sweep.sweep_folder import TrialRecord
@@ -83,13 +82,8 @@ def write_lineage(steps: Sequence[Step], trials: Sequence[TrialRecord], folder: 
     write_text(folder / LINEAGE_CSV, text.getvalue())
 
 
-def plot_lineage(results: Sequence[TrialRecord], path: Path, steps: Sequence[Step] = ()) -> Path:
-    """A PNG: each setting of each member by epoch; dotted where one continues from another.
-
-    Raises LeftOut of a sweep that is no population.
-    """
-    if not steps:
-        raise LeftOut("the sweep was no population (sweep.perturbation_interval).")
+def plot_lineage(results: Sequence[TrialRecord], path: Path, steps: Sequence[Step]) -> Path:
+    """A PNG: each setting of each member by epoch; dotted where one continues from another."""
     last = max((e["epoch"] for r in results for e in r.epochs), default=0)
     winner = {(s.generation, s.member) for s in ancestry(steps, results[0].number)}
     by_place = {(step.generation, step.member): step for step in steps}
